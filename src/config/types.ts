@@ -1,0 +1,56 @@
+/** What the rest of the house gets: one frozen value, everything resolved, every number in the unit of its name. */
+import type { ModelSpec, Tier } from '../contract/flow.ts';
+
+/** A string that prints as `[redacted]` everywhere; only `reveal()` gives it. */
+export interface Secret {
+  reveal(): string;
+}
+
+export type ProviderConfig = {
+  id: string;
+  /** null: the adapter of the registry; otherwise the dialect of a declared endpoint (`openai-compat`, `openai-exact`). */
+  dialect: string | null;
+  /** null: the adapter's own. */
+  baseUrl: string | null;
+  key: Secret | null;
+  /** Loopback and private addresses are refused unless this is set. */
+  allowPrivate: boolean;
+};
+
+export type Timeouts = {
+  connectMs: number;
+  firstByteMs: number;
+  idleMs: number;
+  totalMs: number;
+  /** A client that takes no bytes for this long is cut. */
+  clientStallMs: number;
+  /** A comment is sent after this much silence on a stream. */
+  keepAliveCommentMs: number;
+};
+
+export type GatewayConfig = {
+  environment: 'production' | 'development';
+  host: string;
+  port: number;
+  publicUrl: string | null;
+  logLevel: string;
+  /** CIDR list of proxies whose forwarded headers are believed. */
+  trustProxy: readonly string[];
+  bodyLimitBytes: number;
+  dataDirectory: string;
+  databaseUrl: Secret | null;
+  redisUrl: Secret | null;
+  /** null: embedded mode makes one in the data directory; with `DATABASE_URL` its absence stops the start. */
+  secret: Secret | null;
+  bootstrapKey: Secret | null;
+  timeouts: Timeouts;
+  providers: readonly ProviderConfig[];
+  /** Public name to ordered `provider/model` ids or names of other models. */
+  aliases: Readonly<Record<string, readonly string[]>>;
+  tiers: Readonly<Record<string, Tier>>;
+  catalogue: readonly ModelSpec[];
+  /** The built-in provider that needs no key. */
+  demo: boolean;
+  /** What `config print` shows: dotted path to value (secrets redacted) and origin (`flag`, `env NAME`, `file:line:column`, `default`). */
+  origins: ReadonlyMap<string, { value: string; origin: string }>;
+};

@@ -1,0 +1,101 @@
+/**
+ * The provider contract. Adapters are pure: a fixture in, a fixture out. No sockets, clocks, randomness, loggers or
+ * secrets live here; what an adapter needs of them comes in through `ReplyContext`. Spec: DESIGN 2, fidelity 2.
+ */
+import type { GatewayError } from './errors.ts';
+import type { ModelSpec, Usage } from './flow.ts';
+import type { JsonObject, JsonValue } from './json.ts';
+
+/** One Server-Sent Event, decoded: `data` lines joined by `\n`; `event` is empty when the upstream named none. */
+export type SseEvent = { event: string; data: string };
+
+export type AdapterTarget = { upstreamModel: string; model: ModelSpec | null };
+
+/**
+ * The smallest edit that makes the caller's body right for the upstream. Everything not named here is forwarded as the
+ * caller's own bytes, so a field that appeared upstream this morning works today.
+ */
+export type RequestEdit = {
+  /** Top-level members to set (replaced in place or added). */
+  set: Readonly<Record<string, JsonValue>>;
+  /** Top-level members to take out. */
+  remove: readonly string[];
+  /** Paths reported in `x-tollgate-dropped-params`. */
+  dropped: readonly string[];
+};
+
+/** What a pure adapter may know of the moment and of the caller. */
+export type ReplyContext = {
+  /** The id that the caller asked for. */
+  publicModel: string;
+  /** Did the caller ask for the usage chunk? */
+  includeUsage: boolean;
+  /** Unix seconds, constant for the reply. */
+  created: number;
+  /** 24 base62 characters, fresh at each call. */
+  randomId(): string;
+};
+
+export type AdaptedResponse = {
+  /** null: relay the upstream's own bytes. */
+  body: JsonObject | null;
+  usage: Usage | null;
+};
+
+/** Made fresh for each attempt. Feed it every event, then `end()` once when the upstream's stream is over. */
+export interface StreamTranslator {
+  push(event: SseEvent): readonly SseEvent[];
+  /** The tail the caller still needs. Called only when the stream is complete, see `isComplete`. */
+  end(): readonly SseEvent[];
+  /** Set once an in-band error was recognised; nothing more is pushed then. */
+  readonly failure: GatewayError | null;
+  /** True from the first finish reason or end marker on: an end of the connection is then no truncation. */
+  readonly isComplete: boolean;
+  /** True after the dialect's end marker; what comes later is ignored. */
+  readonly isEnded: boolean;
+  /** The last non-null usage, normalised. */
+  usage(): Usage | null;
+  /** Characters of output handed on so far, for the estimate when no usage comes. */
+  readonly outputCharacters: number;
+}
+
+export interface ChatEndpoint {
+  /** Path below the provider's base URL, with its leading slash. */
+  path(target: AdapterTarget): string;
+  /** Throws a `GatewayError` for a parameter that would change what the answer is. Never changes `body`. */
+  request(body: JsonObject, target: AdapterTarget): RequestEdit;
+  /** A unary reply with a 2xx status and no in-band error. */
+  response(body: JsonObject, context: ReplyContext): AdaptedResponse;
+  /** Absent: the stream is passed through untouched and only metered. */
+  stream?(context: ReplyContext): StreamTranslator;
+  /** Reads usage off a reply body or a stream chunk. */
+  usage(body: JsonObject): Usage | null;
+}
+
+/** A reply that an adapter gives by itself, without an upstream; chunks are played with their delays. */
+export type ScriptedReply = {
+  status: number;
+  headers: Readonly<Record<string, string>>;
+  chunks: Iterable<{ afterMs: number; data: string }>;
+  /** True: the connection breaks after the last chunk instead of ending. */
+  breaks: boolean;
+};
+
+export interface ProviderAdapter {
+  readonly id: string;
+  readonly name: string;
+  readonly baseUrl: string;
+  /** False for a provider that needs no key (local servers, the built-in demo). */
+  readonly needsKey: boolean;
+  authorize(secret: string): Readonly<Record<string, string>>;
+  readonly endpoints: { readonly chat?: ChatEndpoint };
+  /**
+   * Maps a failed reply, or an error inside a 200, to the caller's error. `body` is undefined when it was not JSON.
+   * The upstream's text is passed on only where it teaches the caller (400-class); never for credentials or HTML.
+   */
+  mapError(status: number, body: JsonValue | undefined): GatewayError;
+  /** Recognises an error inside a reply that claims success; null when there is none. */
+  findError(body: JsonObject, eventName: string): GatewayError | null;
+  /** Present on a provider that answers by itself. */
+  answer?(request: { path: string; body: JsonObject; context: ReplyContext }): ScriptedReply;
+}
