@@ -24,6 +24,8 @@ export type AdmitRequest = {
   concurrency: readonly ConcurrencyCheck[];
   /** What the row says if this process dies: an estimate under rank `orphan`, or void when never dispatched. */
   record: UsageRecord;
+  /** Pico-USD of one output token, for the row of a process that died mid-stream. Absent: such output costs nothing. */
+  outputPicoUsd?: number;
 };
 
 /** The state of one bucket after the decision, for the `x-ratelimit-*` headers. Whole units, never negative. */
@@ -32,6 +34,8 @@ export type BucketState = {
   scope: string;
   limit: number;
   remaining: number;
+  /** How long the empty bucket takes to fill: a minute unless capacity and rate differ. */
+  windowMs: number;
 };
 
 export type AdmitResult =
@@ -68,7 +72,7 @@ export interface AdmissionEngine {
   admit(request: AdmitRequest): Promise<AdmitResult>;
   /** The request has gone upstream: from here on an expired lease is billed. Not awaited by the corridor. */
   markDispatched(id: string, accountId: string): void;
-  /** Stores the progress that a reaped row would show; called with a throttle by the corridor. */
+  /** Stores the tokens so far, input plus delivered output, that a reaped row would show; the corridor throttles it. */
   reportProgress(id: string, accountId: string, tokens: number): void;
   /** Frees the slot, corrects the buckets, hands the record to the ledger: one atom. Resolves when it is done or safely queued. */
   settle(settlement: Settlement): Promise<void>;
