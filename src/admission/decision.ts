@@ -1,0 +1,42 @@
+/** From the state of every check to the one answer: all pass, or the check that binds. Spec: reliability 2.4, steps 4 to 6. */
+import type { AdmitRequest, AdmitResult } from '../contract/admission.ts';
+import { bucketState, waitForUnitsMs, type BucketLevel } from './bucket.ts';
+
+type Rejection = Extract<AdmitResult, { outcome: 'rejected' }>;
+
+export type FailedCheck = Omit<Rejection, 'outcome' | 'buckets'>;
+
+export type CheckedState = {
+  /** The concurrency checks that failed. */
+  failedSlots: readonly FailedCheck[];
+  /** By index of `request.buckets`. */
+  levels: readonly BucketLevel[];
+  nowMicros: number;
+};
+
+/** Null when every check passes. A cost that no wait can cover comes first: a retry would fail for ever. */
+export function findRefusal(request: AdmitRequest, state: CheckedState): AdmitResult | null {
+  const failures = [...state.failedSlots];
+  for (const [index, level] of state.levels.entries()) {
+    const check = request.buckets[index];
+    if (check === undefined) continue;
+    const { rule, scope, capacity: limit, cost: requested } = check;
+    if (requested > limit && limit > 0) return { outcome: 'never', rule, scope, limit, requested };
+    const waitMs = waitForUnitsMs(level, check, state.nowMicros);
+    if (waitMs === 0) continue;
+    failures.push({ rule, scope, limit, used: limit - bucketState(check, level).remaining, requested, waitMs });
+  }
+  const binding = failures.reduce<FailedCheck | undefined>(
+    (longest, failure) => (longest === undefined || isLonger(failure, longest) ? failure : longest),
+    undefined,
+  );
+  if (binding === undefined) return null;
+  const buckets = request.buckets.flatMap((check, index) => {
+    const level = state.levels[index];
+    return level === undefined ? [] : [bucketState(check, level)];
+  });
+  return { outcome: 'rejected', ...binding, buckets };
+}
+
+const isLonger = (one: FailedCheck, other: FailedCheck): boolean =>
+  (one.waitMs ?? Infinity) > (other.waitMs ?? Infinity);

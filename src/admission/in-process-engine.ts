@@ -1,0 +1,77 @@
+/**
+ * The admission engine of a single process: the atomic steps of `limiter-state.ts` behind the contract, with the
+ * timers that keep its own leases alive and settle those of engines that are gone.
+ * Takes a clock, a sink for settled rows and, to share limits with another engine, its state; gives the contract.
+ * Must never let a lease of a request that this process still runs expire: see `renewIfLate`.
+ * Every change goes through the state's steps with an explicit time, so that a journal can record and replay them.
+ */
+import type { AdmissionEngine, AdmitRequest, AdmitResult, Settlement, UsageSink } from '../contract/admission.ts';
+import { assertBounded } from './amount-bounds.ts';
+import { everyInterval, type Every, type MonotonicWallClock } from './clock.ts';
+import { createLimiterState, type LimiterState } from './limiter-state.ts';
+
+export type InProcessEngineOptions = {
+  clock: MonotonicWallClock;
+  sink: UsageSink;
+  leaseMs?: number;
+  heartbeatMs?: number;
+  reapMs?: number;
+  /** How long a finished request is remembered. Nothing re-sends a settlement inside one process, so minutes do. */
+  tombstoneMs?: number;
+  state?: LimiterState;
+  every?: Every;
+};
+
+const reapLimit = 100;
+
+export function createInProcessEngine(options: InProcessEngineOptions): AdmissionEngine {
+  const { clock, sink, leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 300_000 } = options;
+  const { state = createLimiterState({ leaseMs, heartbeatMs, tombstoneMs }), every = everyInterval } = options;
+  const ownIds = new Set<string>();
+  let renewedAtMicros = clock.nowMicros();
+  const stopHeartbeat = every(heartbeatMs, () => renewOwnLeases(clock.nowMicros()));
+  const stopReaper = every(reapMs, reap);
+
+  async function admit(request: AdmitRequest): Promise<AdmitResult> {
+    assertBounded(request);
+    const nowMicros = clock.nowMicros();
+    renewIfLate(nowMicros);
+    const result = state.admit(request, nowMicros, { hasRoom: sink.hasRoom() });
+    if (result.outcome === 'admitted') ownIds.add(request.id);
+    return result;
+  }
+
+  async function settle(settlement: Settlement): Promise<void> {
+    ownIds.delete(settlement.id);
+    if (state.settle(settlement, clock.nowMicros()) === 'settled') sink.append(settlement.record);
+  }
+
+  function reap(): void {
+    const nowMicros = clock.nowMicros();
+    renewIfLate(nowMicros);
+    for (const record of state.reap(nowMicros, reapLimit)) sink.append(record);
+    state.sweep(nowMicros);
+  }
+
+  function renewOwnLeases(nowMicros: number): void {
+    renewedAtMicros = nowMicros;
+    for (const id of ownIds) state.renew(id, nowMicros);
+  }
+
+  /** A process that was frozen still runs its requests: they are renewed before their slots can be given away. */
+  function renewIfLate(nowMicros: number): void {
+    if (nowMicros - renewedAtMicros >= heartbeatMs * 2000) renewOwnLeases(nowMicros);
+  }
+
+  return {
+    admit,
+    settle,
+    markDispatched: (id) => state.markDispatched(id),
+    reportProgress: (id, _accountId, tokens) => state.reportProgress(id, tokens),
+    openLeases: () => ownIds.size,
+    close: async () => {
+      stopHeartbeat();
+      stopReaper();
+    },
+  };
+}
