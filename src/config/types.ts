@@ -6,11 +6,12 @@ export interface Secret {
   reveal(): string;
 }
 
+/** A provider that is switched on; one that lacks its key is not in the list. */
 export type ProviderConfig = {
   id: string;
   /** null: the adapter of the registry; otherwise the dialect of a declared endpoint (`openai-compat`, `openai-exact`). */
   dialect: string | null;
-  /** null: the adapter's own. */
+  /** null: the adapter's own. Never ends in a slash. */
   baseUrl: string | null;
   key: Secret | null;
   /** Loopback and private addresses are refused unless this is set. */
@@ -40,7 +41,7 @@ export type GatewayConfig = {
   dataDirectory: string;
   databaseUrl: Secret | null;
   redisUrl: Secret | null;
-  /** null: embedded mode makes one in the data directory; with `DATABASE_URL` its absence stops the start. */
+  /** null: embedded mode makes one in the data directory; with `DATABASE_URL` its absence stops the start in production. */
   secret: Secret | null;
   bootstrapKey: Secret | null;
   timeouts: Timeouts;
@@ -53,4 +54,8 @@ export type GatewayConfig = {
   demo: boolean;
   /** What `config print` shows: dotted path to value (secrets redacted) and origin (`flag`, `env NAME`, `file:line:column`, `default`). */
   origins: ReadonlyMap<string, { value: string; origin: string }>;
+  /** One line each, with its position; nothing here stops the start. */
+  warnings: readonly string[];
+  /** Absolute paths of everything that was read: a change of any of them is a reason to load again. */
+  files: readonly string[];
 };

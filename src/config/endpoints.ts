@@ -1,0 +1,147 @@
+/**
+ * Which providers are on. A provider of the registry is on when it has a key; one that needs none when it is configured,
+ * or, if it is built in, when its own switch says so. A private endpoint is on because it is written down. The names
+ * come in as arguments: this room knows of no provider.
+ */
+import { hint } from './nearest-name.ts';
+import { environmentPlace, formatPlace, type Path, type Report } from './report.ts';
+import type { GatewayFile } from './schema.ts';
+import { createSecret, redacted } from './secret.ts';
+import { readVariable } from './settings.ts';
+import type { ProviderConfig, Secret } from './types.ts';
+import { parseFlag } from './units.ts';
+import { parseEndpointUrl } from './url.ts';
+import type { YamlFile } from './yaml-file.ts';
+
+export type KnownProviders = {
+  providerIds: readonly string[];
+  keylessProviderIds: readonly string[];
+  dialects: readonly string[];
+};
+
+type Entry = NonNullable<GatewayFile['providers']>[string];
+
+type Context = {
+  known: KnownProviders;
+  /** The switches of built-in providers, by their id. */
+  builtIn: Readonly<Record<string, boolean>>;
+  environment: Readonly<Record<string, string | undefined>>;
+  file: YamlFile;
+  report: Report;
+};
+
+export function readProviders(entries: GatewayFile['providers'], context: Context): readonly ProviderConfig[] {
+  const { providerIds } = context.known;
+  const written = new Map(Object.entries(entries ?? {}));
+  const registered = providerIds.map((id) => readRegistered(id, written.get(id), context));
+  const declared = [...written]
+    .filter(([id]) => !providerIds.includes(id))
+    .map(([id, entry]) => readDeclared(id, entry, context));
+  return [...registered, ...declared].filter((provider) => provider !== null);
+}
+
+function readRegistered(id: string, entry: Entry | undefined, context: Context): ProviderConfig | null {
+  const { known, builtIn, environment, file, report } = context;
+  if (entry?.dialect !== undefined) {
+    report.refuse(
+      file.place(['providers', id, 'dialect'], 'key'),
+      ['providers', id, 'dialect'],
+      `${id} is a built-in provider and has its own; give a private endpoint another name`,
+    );
+  }
+  const prefix = id.toUpperCase().replaceAll('-', '_');
+  const key = readKey(id, entry, { ...context, variable: `${prefix}_API_KEY` });
+  const variable = `${prefix}_BASE_URL`;
+  const fromEnvironment = readVariable(environment, variable);
+  const baseUrl =
+    fromEnvironment === undefined
+      ? readBaseUrl(id, entry, context)
+      : readEnvironmentUrl(fromEnvironment, { id, variable, report });
+  const isKeyless = known.keylessProviderIds.includes(id);
+  const isSwitchedOn = Object.hasOwn(builtIn, id)
+    ? builtIn[id] === true
+    : key !== null || (isKeyless && (entry !== undefined || fromEnvironment !== undefined));
+  if (!isSwitchedOn) return null;
+  // Whoever sets a process's environment may reach its network anyway.
+  const allowPrivate = fromEnvironment !== undefined || readAllowPrivate(id, entry, context);
+  return { id, dialect: null, baseUrl, key, allowPrivate };
+}
+
+function readDeclared(id: string, entry: Entry, context: Context): ProviderConfig | null {
+  const { known, file, report } = context;
+  const path = ['providers', id];
+  if (entry.dialect === undefined) {
+    const text = `unknown provider${hint(id, known.providerIds)} (a private endpoint needs dialect and base_url)`;
+    report.refuse(file.place(path, 'key'), path, text);
+    return null;
+  }
+  if (!known.dialects.includes(entry.dialect)) {
+    const guess = file.isInterpolated([...path, 'dialect']) ? '' : hint(entry.dialect, known.dialects);
+    const text = `unknown dialect${guess === '' ? `, expected ${known.dialects.join(' or ')}` : guess}`;
+    report.refuse(file.place([...path, 'dialect']), [...path, 'dialect'], text);
+  }
+  const dialectPath = [...path, 'dialect'];
+  report.record(dialectPath, file.display(dialectPath, entry.dialect), formatPlace(file.place(dialectPath)));
+  if (entry.base_url === undefined && !file.isFaulty([...path, 'base_url'])) {
+    report.refuse(file.place(path, 'key'), path, 'a private endpoint needs base_url');
+  }
+  const key = readKey(id, entry, { ...context, variable: null });
+  const baseUrl = readBaseUrl(id, entry, context);
+  const allowPrivate = readAllowPrivate(id, entry, context);
+  // A key that is written and empty is one that the environment did not deliver; no key at all is an open endpoint.
+  return entry.key?.trim() === '' ? null : { id, dialect: entry.dialect, baseUrl, key, allowPrivate };
+}
+
+function readKey(
+  id: string,
+  entry: Entry | undefined,
+  { variable, environment, file, report }: Context & { variable: string | null },
+): Secret | null {
+  const fromEnvironment = variable === null ? undefined : readVariable(environment, variable);
+  const path: Path = ['providers', id, 'key'];
+  const isFromEnvironment = variable !== null && fromEnvironment !== undefined;
+  const text = (fromEnvironment ?? entry?.key ?? '').trim();
+  if (text === '') return null;
+  if (!/^[\x21-\x7e]+$/.test(text)) {
+    const message = 'a key has no spaces, line breaks or letters beyond ASCII: it travels in a header';
+    if (isFromEnvironment) report.refuse(environmentPlace, [variable], message);
+    else report.refuse(file.place(path), path, message);
+    return null;
+  }
+  report.record(path, redacted, isFromEnvironment ? `env ${variable}` : formatPlace(file.place(path)));
+  return createSecret(text);
+}
+
+function readBaseUrl(id: string, entry: Entry | undefined, { file, report }: Context): string | null {
+  if (entry?.base_url === undefined || entry.base_url === '') return null;
+  const path = ['providers', id, 'base_url'];
+  const parsed = parseEndpointUrl(entry.base_url);
+  if (!parsed.ok) {
+    report.refuse(file.place(path), path, parsed.message);
+    return null;
+  }
+  report.record(path, file.display(path, parsed.value), formatPlace(file.place(path)));
+  return parsed.value;
+}
+
+function readEnvironmentUrl(
+  text: string,
+  { id, variable, report }: { id: string; variable: string; report: Report },
+): string | null {
+  const parsed = parseEndpointUrl(text);
+  if (!parsed.ok) {
+    report.refuse(environmentPlace, [variable], parsed.message);
+    return null;
+  }
+  report.record(['providers', id, 'base_url'], parsed.value, `env ${variable}`);
+  return parsed.value;
+}
+
+function readAllowPrivate(id: string, entry: Entry | undefined, { file, report }: Context): boolean {
+  if (entry?.allow_private === undefined) return false;
+  const path = ['providers', id, 'allow_private'];
+  const parsed = parseFlag(entry.allow_private);
+  const value = parsed.ok && parsed.value;
+  report.record(path, String(value), formatPlace(file.place(path)));
+  return value;
+}

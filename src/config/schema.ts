@@ -1,0 +1,189 @@
+/**
+ * What the two files may say: the validator at start-up, the JSON Schema that editors use and the reference page are all
+ * this one value. Objects are closed, so a mistyped key is an error and not a setting that silently does nothing.
+ * `errorMessage` is said by the start-up and by editors alike. Patterns check the shape; the parsers in `units.ts` the range.
+ */
+import { type Static, Type } from 'typebox';
+import * as units from './units.ts';
+
+const closed = { additionalProperties: false };
+
+const text = (errorMessage: string, description: string) => Type.String({ errorMessage, description });
+const sizeText = ({ pattern, expected }: units.Form, description: string) =>
+  Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern })], { errorMessage: expected, description });
+const unitText = ({ pattern, expected }: units.Form, description: string) =>
+  Type.String({ pattern, errorMessage: expected, description });
+const flag = (description: string) =>
+  Type.Union([Type.Boolean(), Type.Enum(['true', 'false'])], { errorMessage: 'expected true or false', description });
+const listOf = (item: string, description: string) =>
+  Type.Array(Type.String({ minLength: 1, errorMessage: `expected ${item}` }), {
+    errorMessage: `expected a list of ${item} entries`,
+    description,
+  });
+
+const Endpoint = Type.Object(
+  {
+    key: Type.Optional(text('expected text', 'API key, best as "${NAME:-}" or "${file:/path}". Empty: switched off.')),
+    base_url: Type.Optional(text('expected an http or https URL', 'Where the API is, up to and with its /v1.')),
+    dialect: Type.Optional(text('expected the name of a dialect', 'Makes this a private endpoint of that dialect.')),
+    allow_private: Type.Optional(flag('Permits loopback and private addresses.')),
+  },
+  {
+    ...closed,
+    description: 'A provider of the registry by its name, or a private endpoint with dialect and base_url.',
+  },
+);
+
+const ModelName = Type.String({ minLength: 1, errorMessage: 'expected provider/model or the name of another model' });
+const Targets = Type.Union([ModelName, Type.Array(ModelName, { minItems: 1 })], {
+  errorMessage: 'expected provider/model, or a list of them in the order in which they are tried',
+  description: 'One target, or several in order: the next is tried when one fails before its first byte.',
+});
+
+const TierEntry = Type.Object(
+  {
+    price: Type.Optional(sizeText(units.priceForm, 'USD per month, or custom.')),
+    rpm: Type.Optional(sizeText(units.countForm, 'Requests per minute. 0 denies; absent is unlimited.')),
+    tpm: Type.Optional(sizeText(units.countForm, 'Tokens per minute. 0 denies; absent is unlimited.')),
+    concurrency: Type.Optional(sizeText(units.countForm, 'Requests at the same time. 0 denies; absent is unlimited.')),
+    history: Type.Optional(unitText(units.historyForm, 'How long conversations are kept; absent is unlimited.')),
+    models: Type.Union([Type.Enum(['*']), Type.Array(Type.String({ minLength: 1, errorMessage: 'expected a name' }))], {
+      errorMessage: 'expected "*" or a list of names, provider/model ids and patterns with *',
+      description: 'What its accounts may call.',
+    }),
+  },
+  { ...closed, description: 'The limits of a plan. They belong to the account; a key may be tighter.' },
+);
+
+const Timeouts = Type.Object(
+  {
+    connect: Type.Optional(unitText(units.durationForm, 'Connecting to a provider. Default 5s.')),
+    first_byte: Type.Optional(unitText(units.durationForm, 'Until the first byte of the answer. Default 60s.')),
+    idle: Type.Optional(unitText(units.durationForm, 'Between two bytes of the answer. Default 120s.')),
+    total: Type.Optional(unitText(units.durationForm, 'The whole request. Default 30m.')),
+    client_stall: Type.Optional(unitText(units.durationForm, 'A client that takes no bytes. Default 60s.')),
+    keep_alive_comment: Type.Optional(
+      unitText(units.durationForm, 'Silence after which a comment is sent. Default 15s.'),
+    ),
+  },
+  { ...closed, description: 'The clocks of a request.' },
+);
+
+export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+
+export const GatewayFile = Type.Object(
+  {
+    port: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 0, maximum: 65_535 }), Type.String({ pattern: '^\\d{1,5}$' })], {
+        errorMessage: 'expected a port between 0 and 65535',
+        description: 'Default 8080.',
+      }),
+    ),
+    host: Type.Optional(text('expected an address', 'Default 127.0.0.1, in production 0.0.0.0.')),
+    public_url: Type.Optional(text('expected an http or https URL', 'How users reach this gateway.')),
+    log_level: Type.Optional(
+      Type.Enum([...logLevels], {
+        errorMessage: `expected one of ${logLevels.join(', ')}`,
+        description: 'Default info.',
+      }),
+    ),
+    trust_proxy: Type.Optional(
+      listOf('IP address or CIDR', 'Proxies whose forwarded headers are believed. Default none.'),
+    ),
+    body_limit: Type.Optional(sizeText(units.sizeForm, 'Largest request body. Default 4MiB.')),
+    data: Type.Optional(text('expected a path', 'Folder of the embedded stores. Default .tollgate.')),
+    database_url: Type.Optional(text('expected a postgres:// URL', 'Absent: an embedded Postgres.')),
+    redis_url: Type.Optional(text('expected a redis:// URL', 'Absent: limits are kept in this process.')),
+    secret: Type.Optional(text('expected text', 'At least 32 characters; all key hashes depend on it.')),
+    demo: Type.Optional(flag('The built-in provider that needs no key. Default on, in production off.')),
+    catalogue: Type.Optional(text('expected a path', 'The catalogue, relative to this file. Default models.yaml.')),
+    providers: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}$' }), Endpoint, {
+        ...closed,
+        description: 'Providers of the registry need no entry here when their <NAME>_API_KEY is set.',
+      }),
+    ),
+    models: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$' }), Targets, {
+        ...closed,
+        description: 'Public names.',
+      }),
+    ),
+    tiers: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}$' }), TierEntry, {
+        ...closed,
+        minProperties: 1,
+        description: 'Plans.',
+      }),
+    ),
+    timeouts: Type.Optional(Timeouts),
+  },
+  { ...closed, title: 'Tollgate: gateway.yaml' },
+);
+export type GatewayFile = Static<typeof GatewayFile>;
+
+const datePattern = '^\\d{4}-\\d{2}-\\d{2}$';
+const date = (description: string) =>
+  Type.String({ pattern: datePattern, errorMessage: 'expected a date such as 2025-09-30', description });
+const parameterList = listOf('parameter name', 'Request parameters that the model accepts.');
+const modalities = (description: string) =>
+  Type.Array(Type.Enum(['text', 'image', 'audio', 'video', 'file', 'embedding']), {
+    minItems: 1,
+    errorMessage: 'expected a list of text, image, audio, video, file, embedding',
+    description,
+  });
+const listPrice = (description: string) => sizeText(units.listPriceForm, description);
+
+const CataloguePrice = Type.Object(
+  {
+    in: listPrice('Fresh input.'),
+    cached_in: Type.Optional(listPrice('Input read from the cache. Default: as input.')),
+    cache_write: Type.Optional(listPrice('Input written to the cache. Default: as input.')),
+    out: listPrice('Output.'),
+    reasoning: Type.Optional(listPrice('Reasoning. Default: as output.')),
+  },
+  { ...closed, description: 'USD per million tokens.' },
+);
+
+const CatalogueEntry = Type.Object(
+  {
+    name: text('expected text', 'For people.'),
+    context: sizeText(units.tokensForm, 'Context window.'),
+    max_output: sizeText(units.tokensForm, 'Longest answer.'),
+    input: modalities('What it reads.'),
+    output: modalities('What it gives.'),
+    parameters: Type.Union([Type.String({ minLength: 1 }), parameterList], {
+      errorMessage: 'expected the name of a parameter set or a list of parameters',
+      description: 'A set of the section parameters, or a list.',
+    }),
+    price: Type.Optional(CataloguePrice),
+    created: date('Constant per model; clients sort by it.'),
+  },
+  { ...closed },
+);
+
+export const CatalogueFile = Type.Object(
+  {
+    as_of: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}$' }), date('When its prices were read.'), {
+      ...closed,
+      description: 'Per provider, the day for which its prices are known to be right.',
+    }),
+    parameters: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[a-z][a-z0-9_]*$' }), parameterList, {
+        ...closed,
+        description: 'Named sets of parameters.',
+      }),
+    ),
+    models: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}/\\S{1,200}$' }), CatalogueEntry, {
+      ...closed,
+      description: 'By provider/upstream-model.',
+    }),
+  },
+  { ...closed, title: 'Tollgate: models.yaml' },
+);
+export type CatalogueFile = Static<typeof CatalogueFile>;
+
+/** The committed `config/gateway.schema.json`, byte for byte. */
+export function renderGatewaySchema(): string {
+  return `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...GatewayFile }, null, 2)}\n`;
+}
