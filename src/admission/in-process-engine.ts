@@ -6,7 +6,7 @@
  * Every change goes through the state's steps with an explicit time, so that a journal can record and replay them.
  */
 import type { AdmissionEngine, AdmitRequest, AdmitResult, Settlement, UsageSink } from '../contract/admission.ts';
-import { assertBounded } from './amount-bounds.ts';
+import { assertBounded, clampAmount } from './amount-bounds.ts';
 import { everyInterval, type Every, type MonotonicWallClock } from './clock.ts';
 import { createLimiterState, type LimiterState } from './limiter-state.ts';
 
@@ -27,7 +27,8 @@ const reapLimit = 100;
 export function createInProcessEngine(options: InProcessEngineOptions): AdmissionEngine {
   const { clock, sink, leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 300_000 } = options;
   const { state = createLimiterState({ leaseMs, heartbeatMs, tombstoneMs }), every = everyInterval } = options;
-  const ownIds = new Set<string>();
+  /** Progress by id of every open request of this process; it reaches the state with the next heartbeat. */
+  const ownRequests = new Map<string, number>();
   let renewedAtMicros = clock.nowMicros();
   const stopHeartbeat = every(heartbeatMs, () => renewOwnLeases(clock.nowMicros()));
   const stopReaper = every(reapMs, reap);
@@ -37,13 +38,18 @@ export function createInProcessEngine(options: InProcessEngineOptions): Admissio
     const nowMicros = clock.nowMicros();
     renewIfLate(nowMicros);
     const result = state.admit(request, nowMicros, { hasRoom: sink.hasRoom() });
-    if (result.outcome === 'admitted') ownIds.add(request.id);
+    if (result.outcome === 'admitted' && !ownRequests.has(request.id)) ownRequests.set(request.id, 0);
     return result;
   }
 
   async function settle(settlement: Settlement): Promise<void> {
-    ownIds.delete(settlement.id);
+    ownRequests.delete(settlement.id);
     if (state.settle(settlement, clock.nowMicros()) === 'settled') sink.append(settlement.record);
+  }
+
+  function reportProgress(id: string, _accountId: string, tokens: number): void {
+    const known = ownRequests.get(id);
+    if (known !== undefined) ownRequests.set(id, Math.max(known, clampAmount(tokens)));
   }
 
   function reap(): void {
@@ -55,7 +61,7 @@ export function createInProcessEngine(options: InProcessEngineOptions): Admissio
 
   function renewOwnLeases(nowMicros: number): void {
     renewedAtMicros = nowMicros;
-    for (const id of ownIds) state.renew(id, nowMicros);
+    for (const [id, progressTokens] of ownRequests) state.renew(id, progressTokens, nowMicros);
   }
 
   /** A process that was frozen still runs its requests: they are renewed before their slots can be given away. */
@@ -67,8 +73,8 @@ export function createInProcessEngine(options: InProcessEngineOptions): Admissio
     admit,
     settle,
     markDispatched: (id) => state.markDispatched(id),
-    reportProgress: (id, _accountId, tokens) => state.reportProgress(id, tokens),
-    openLeases: () => ownIds.size,
+    reportProgress,
+    openLeases: () => ownRequests.size,
     close: async () => {
       stopHeartbeat();
       stopReaper();

@@ -53,9 +53,9 @@ export function createLimiterState(times: LeaseTimes) {
 
   function admit(request: AdmitRequest, nowMicros: number, gate: { hasRoom: boolean }): AdmitResult {
     const nowMs = Math.floor(nowMicros / 1000);
+    if (findTombstone(request.id, nowMs) !== undefined) return { outcome: 'finished' };
     const current = request.buckets.map((check) => readLevel(check, nowMicros));
     if (leases.has(request.id)) return { outcome: 'admitted', buckets: describe(request, current) };
-    if (findTombstone(request.id, nowMs) !== undefined) return { outcome: 'finished' };
     if (!gate.hasRoom) return { outcome: 'unavailable', reason: 'journal_full' };
     const failedSlots = request.concurrency.flatMap((check) => failedSlot(check, nowMs));
     const refusal = findRefusal(request, { failedSlots, levels: current, nowMicros });
@@ -90,16 +90,12 @@ export function createLimiterState(times: LeaseTimes) {
     if (lease !== undefined) lease.isDispatched = true;
   }
 
-  function reportProgress(id: string, tokens: number): void {
-    const lease = leases.get(id);
-    if (lease !== undefined) lease.progressTokens = Math.max(lease.progressTokens, clampAmount(tokens));
-  }
-
   /** False when the lease is gone: reaped, or never there. */
-  function renew(id: string, nowMicros: number): boolean {
+  function renew(id: string, progressTokens: number, nowMicros: number): boolean {
     const lease = leases.get(id);
     if (lease === undefined) return false;
     lease.expiresAtMs = Math.floor(nowMicros / 1000) + times.leaseMs;
+    lease.progressTokens = progressTokens;
     return true;
   }
 
@@ -222,5 +218,5 @@ export function createLimiterState(times: LeaseTimes) {
 
   const sizes = () => ({ buckets: levels.size, leases: leases.size, scopes: scopes.size, tombstones: tombstones.size });
 
-  return { admit, markDispatched, reportProgress, renew, settle: applySettlement, reap, sweep, sizes };
+  return { admit, markDispatched, renew, settle: applySettlement, reap, sweep, sizes };
 }

@@ -3,6 +3,7 @@ import type { Every } from '../../src/admission/clock.ts';
 import { createInProcessEngine } from '../../src/admission/in-process-engine.ts';
 import { createLimiterState } from '../../src/admission/limiter-state.ts';
 import type { UsageRecord } from '../../src/contract/flow.ts';
+import { runEngineModel } from './engine-model.ts';
 import { runEngineSuite } from './engine-suite.ts';
 import { admitRequest, requestId, settlement, startMs, suiteTimes, type EngineWorld } from './engine-world.ts';
 
@@ -55,6 +56,7 @@ function createManualTimers(): { every: Every; run: (periodMs: number) => Promis
 }
 
 runEngineSuite(t, async () => createWorld());
+for (const seed of [1, 2, 3]) runEngineModel(t, async () => createWorld(), { operations: 10_000, seed });
 
 t.test('renews its own leases before anything else when the process was frozen', async (t) => {
   const world = createWorld();
