@@ -1,12 +1,12 @@
 /** `models.yaml` as the catalogue: tokens as numbers, list prices as whole pico-USD per token, dates as Unix seconds. */
+import { Value } from 'typebox/value';
 import type { ModelSpec, Price } from '../contract/flow.ts';
 import { hint } from './nearest-name.ts';
 import type { Path, Report } from './report.ts';
 import { CatalogueFile } from './schema.ts';
-import { type Parsed, parseListPrice, parseTokens } from './units.ts';
+import { parseDay, parseListPrice, parseTokens, valueOr } from './units.ts';
 import { checkFile } from './validation.ts';
 import type { YamlFile } from './yaml-file.ts';
-import { Value } from 'typebox/value';
 
 type Entry = CatalogueFile['models'][string];
 type Context = { file: YamlFile; report: Report; sets: Readonly<Record<string, readonly string[]>> };
@@ -16,8 +16,9 @@ export function readCatalogue(file: YamlFile, report: Report): readonly ModelSpe
   if (!Value.Check(CatalogueFile, content)) return [];
   const sets = content.parameters ?? {};
   const models = Object.entries(content.models).map(([id, entry]) => readModel(id, entry, { file, report, sets }));
+  const dated = file.namesIn('as_of');
   for (const { id, providerId } of models) {
-    if (!Object.hasOwn(content.as_of, providerId)) {
+    if (!dated.includes(providerId)) {
       const path = ['models', id];
       report.refuse(file.place(path, 'key'), path, `as_of has no date for ${providerId}`);
     }
@@ -26,26 +27,20 @@ export function readCatalogue(file: YamlFile, report: Report): readonly ModelSpe
 }
 
 function readModel(id: string, entry: Entry, context: Context): ModelSpec {
-  const { file, report } = context;
   const path = ['models', id];
   const slash = id.indexOf('/');
-  const take = <T>(step: string, parsed: Parsed<T>, fallback: T): T => {
-    if (parsed.ok) return parsed.value;
-    report.refuse(file.place([...path, step]), [...path, step], parsed.message);
-    return fallback;
-  };
   return {
     id,
     providerId: id.slice(0, slash),
     upstreamModel: id.slice(slash + 1),
     name: entry.name,
-    contextTokens: take('context', parseTokens(entry.context), 0),
-    maxOutputTokens: take('max_output', parseTokens(entry.max_output), 0),
+    contextTokens: valueOr(parseTokens(entry.context), 0),
+    maxOutputTokens: valueOr(parseTokens(entry.max_output), 0),
     inputModalities: entry.input,
     outputModalities: entry.output,
     supportedParameters: readParameters(entry.parameters, [...path, 'parameters'], context),
-    price: entry.price === undefined ? null : readPrice(entry.price, [...path, 'price'], context),
-    created: take('created', parseDate(entry.created), 0),
+    price: entry.price === undefined ? null : readPrice(entry.price),
+    created: valueOr(parseDay(entry.created), 0),
   };
 }
 
@@ -59,29 +54,16 @@ function readParameters(parameters: Entry['parameters'], path: Path, { file, rep
   return set ?? [];
 }
 
-function readPrice(price: NonNullable<Entry['price']>, path: Path, { file, report }: Context): Price {
-  const read = (step: keyof typeof price, fallback: number): number => {
-    const written = price[step];
-    if (written === undefined) return fallback;
-    const parsed = parseListPrice(written);
-    if (parsed.ok) return parsed.value;
-    report.refuse(file.place([...path, step]), [...path, step], parsed.message);
-    return fallback;
-  };
-  const input = read('in', 0);
-  const output = read('out', 0);
+function readPrice(price: NonNullable<Entry['price']>): Price {
+  const perToken = (written: string | number | undefined, fallback: number): number =>
+    written === undefined ? fallback : valueOr(parseListPrice(written), fallback);
+  const input = perToken(price.in, 0);
+  const output = perToken(price.out, 0);
   return {
     input,
-    cachedInput: read('cached_in', input),
-    cacheWrite: read('cache_write', input),
+    cachedInput: perToken(price.cached_in, input),
+    cacheWrite: perToken(price.cache_write, input),
     output,
-    reasoning: read('reasoning', output),
+    reasoning: perToken(price.reasoning, output),
   };
-}
-
-/** `2025-02-30` would roll over into March without a word. */
-function parseDate(text: string): Parsed<number> {
-  const milliseconds = Date.parse(`${text}T00:00:00Z`);
-  const isReal = !Number.isNaN(milliseconds) && new Date(milliseconds).toISOString().startsWith(text);
-  return isReal ? { ok: true, value: milliseconds / 1000 } : { ok: false, message: 'not a day of the calendar' };
 }

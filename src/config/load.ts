@@ -57,7 +57,7 @@ export function loadConfig(input: ConfigInput): GatewayConfig {
   const { demo } = settings;
   const known = { providerIds, keylessProviderIds, dialects };
   const providers = readProviders(content.providers, { known, builtIn: { demo }, environment, file, report });
-  const allProviderIds = [...new Set([...providerIds, ...Object.keys(sectionOf(file, 'providers'))])];
+  const allProviderIds = [...new Set([...providerIds, ...file.namesIn('providers')])];
   const names = { file, report, providerIds: allProviderIds, catalogue };
   const aliases = readAliases(content.models, names);
   const tiers = readTiers(content.tiers, { ...names, aliases });
@@ -128,13 +128,6 @@ function openYamlFile(path: string, { lookup, report, files }: Context): YamlFil
 function readContent(file: YamlFile, report: Report): GatewayFile {
   const content = checkFile(GatewayFile, file, report);
   return Value.Check(GatewayFile, content) ? content : {};
-}
-
-function sectionOf(file: YamlFile, name: string): Readonly<Record<string, unknown>> {
-  const content = file.value;
-  if (typeof content !== 'object' || content === null) return {};
-  const section: unknown = Object.entries(content).find(([key]) => key === name)?.[1];
-  return typeof section === 'object' && section !== null ? Object.fromEntries(Object.entries(section)) : {};
 }
 
 function loadCatalogue(

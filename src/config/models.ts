@@ -6,7 +6,7 @@ import type { ModelAllowance, ModelSpec, Tier } from '../contract/flow.ts';
 import { hint } from './nearest-name.ts';
 import { formatPlace, type Path, type Report } from './report.ts';
 import type { GatewayFile } from './schema.ts';
-import { type Parsed, parseCount, parseHistoryDays, parsePriceUsd } from './units.ts';
+import { type Parsed, parseCount, parseHistoryDays, parsePriceUsd, valueOr } from './units.ts';
 import type { YamlFile } from './yaml-file.ts';
 
 type Context = {
@@ -25,7 +25,7 @@ export function readAliases(entries: GatewayFile['models'], context: Context): A
     name,
     typeof targets === 'string' ? [targets] : targets,
   ]);
-  const names = new Set(namesIn(file, 'models'));
+  const names = new Set(file.namesIn('models'));
   const known = new Set(context.catalogue.map(({ id }) => id));
   for (const [name, targets] of aliases) {
     const path = ['models', name];
@@ -41,14 +41,6 @@ export function readAliases(entries: GatewayFile['models'], context: Context): A
   const table = Object.fromEntries(aliases);
   refuseCircles(table, context);
   return table;
-}
-
-/** Names as written, so that a name whose entry is wrong is still a name and causes no second message. */
-function namesIn(file: YamlFile, section: string): string[] {
-  const content = file.value;
-  if (typeof content !== 'object' || content === null || !Object.hasOwn(content, section)) return [];
-  const entry = (content as Record<string, unknown>)[section];
-  return typeof entry === 'object' && entry !== null ? Object.keys(entry) : [];
 }
 
 type TargetContext = Context & { names: ReadonlySet<string>; known: ReadonlySet<string> };
@@ -136,13 +128,8 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
       report.record(path, absent === null ? 'unlimited' : String(absent), 'default');
       return absent;
     }
-    const parsed = parse(written);
-    if (!parsed.ok) {
-      report.refuse(file.place(path), path, parsed.message);
-      return absent;
-    }
     report.record(path, file.display(path, String(written)), formatPlace(file.place(path)));
-    return parsed.value;
+    return valueOr(parse(written), absent);
   }
   return {
     id,

@@ -3,16 +3,35 @@
  * this one value. Objects are closed, so a mistyped key is an error and not a setting that silently does nothing.
  * `errorMessage` is said by the start-up and by editors alike. Patterns check the shape; the parsers in `units.ts` the range.
  */
-import { type Static, Type } from 'typebox';
+import { type Static, type TSchema, Type } from 'typebox';
 import * as units from './units.ts';
 
 const closed = { additionalProperties: false };
 
 const text = (errorMessage: string, description: string) => Type.String({ errorMessage, description });
-const sizeText = ({ pattern, expected }: units.Form, description: string) =>
-  Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern })], { errorMessage: expected, description });
-const unitText = ({ pattern, expected }: units.Form, description: string) =>
-  Type.String({ pattern, errorMessage: expected, description });
+type Parse = (input: string | number) => units.Parsed<unknown>;
+
+/** The range is checked by the very parser that later gives the number; JSON Schema sees the pattern alone. */
+function inRange<T extends TSchema>(schema: T, parse: Parse) {
+  const read = (value: unknown): units.Parsed<unknown> =>
+    typeof value === 'string' || typeof value === 'number' ? parse(value) : parse('');
+  const messageOf = (parsed: units.Parsed<unknown>): string => (parsed.ok ? '' : parsed.message);
+  return Type.Refine<T, unknown>(
+    schema,
+    (value) => read(value).ok,
+    (value) => messageOf(read(value)),
+  );
+}
+
+const number = ({ pattern, expected }: units.Form, parse: Parse, description: string) =>
+  inRange(
+    Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern })], { errorMessage: expected, description }),
+    parse,
+  );
+const withUnit = ({ pattern, expected }: units.Form, parse: Parse, description: string) =>
+  inRange(Type.String({ pattern, errorMessage: expected, description }), parse);
+const clock = (description: string) => withUnit(units.durationForm, units.parseDuration, description);
+const limit = (description: string) => number(units.countForm, units.parseCount, description);
 const flag = (description: string) =>
   Type.Union([Type.Boolean(), Type.Enum(['true', 'false'])], { errorMessage: 'expected true or false', description });
 const listOf = (item: string, description: string) =>
@@ -42,11 +61,13 @@ const Targets = Type.Union([ModelName, Type.Array(ModelName, { minItems: 1 })], 
 
 const TierEntry = Type.Object(
   {
-    price: Type.Optional(sizeText(units.priceForm, 'USD per month, or custom.')),
-    rpm: Type.Optional(sizeText(units.countForm, 'Requests per minute. 0 denies; absent is unlimited.')),
-    tpm: Type.Optional(sizeText(units.countForm, 'Tokens per minute. 0 denies; absent is unlimited.')),
-    concurrency: Type.Optional(sizeText(units.countForm, 'Requests at the same time. 0 denies; absent is unlimited.')),
-    history: Type.Optional(unitText(units.historyForm, 'How long conversations are kept; absent is unlimited.')),
+    price: Type.Optional(number(units.priceForm, units.parsePriceUsd, 'USD per month, or custom.')),
+    rpm: Type.Optional(limit('Requests per minute. 0 denies; absent is unlimited.')),
+    tpm: Type.Optional(limit('Tokens per minute. 0 denies; absent is unlimited.')),
+    concurrency: Type.Optional(limit('Requests at the same time. 0 denies; absent is unlimited.')),
+    history: Type.Optional(
+      withUnit(units.historyForm, units.parseHistoryDays, 'How long conversations are kept; absent is unlimited.'),
+    ),
     models: Type.Union([Type.Enum(['*']), Type.Array(Type.String({ minLength: 1, errorMessage: 'expected a name' }))], {
       errorMessage: 'expected "*" or a list of names, provider/model ids and patterns with *',
       description: 'What its accounts may call.',
@@ -57,14 +78,12 @@ const TierEntry = Type.Object(
 
 const Timeouts = Type.Object(
   {
-    connect: Type.Optional(unitText(units.durationForm, 'Connecting to a provider. Default 5s.')),
-    first_byte: Type.Optional(unitText(units.durationForm, 'Until the first byte of the answer. Default 60s.')),
-    idle: Type.Optional(unitText(units.durationForm, 'Between two bytes of the answer. Default 120s.')),
-    total: Type.Optional(unitText(units.durationForm, 'The whole request. Default 30m.')),
-    client_stall: Type.Optional(unitText(units.durationForm, 'A client that takes no bytes. Default 60s.')),
-    keep_alive_comment: Type.Optional(
-      unitText(units.durationForm, 'Silence after which a comment is sent. Default 15s.'),
-    ),
+    connect: Type.Optional(clock('Connecting to a provider. Default 5s.')),
+    first_byte: Type.Optional(clock('Until the first byte of the answer. Default 60s.')),
+    idle: Type.Optional(clock('Between two bytes of the answer. Default 120s.')),
+    total: Type.Optional(clock('The whole request. Default 30m.')),
+    client_stall: Type.Optional(clock('A client that takes no bytes. Default 60s.')),
+    keep_alive_comment: Type.Optional(clock('Silence after which a comment is sent. Default 15s.')),
   },
   { ...closed, description: 'The clocks of a request.' },
 );
@@ -90,7 +109,7 @@ export const GatewayFile = Type.Object(
     trust_proxy: Type.Optional(
       listOf('IP address or CIDR', 'Proxies whose forwarded headers are believed. Default none.'),
     ),
-    body_limit: Type.Optional(sizeText(units.sizeForm, 'Largest request body. Default 4MiB.')),
+    body_limit: Type.Optional(number(units.sizeForm, units.parseSize, 'Largest request body. Default 4MiB.')),
     data: Type.Optional(text('expected a path', 'Folder of the embedded stores. Default .tollgate.')),
     database_url: Type.Optional(text('expected a postgres:// URL', 'Absent: an embedded Postgres.')),
     redis_url: Type.Optional(text('expected a redis:// URL', 'Absent: limits are kept in this process.')),
@@ -122,17 +141,16 @@ export const GatewayFile = Type.Object(
 );
 export type GatewayFile = Static<typeof GatewayFile>;
 
-const datePattern = '^\\d{4}-\\d{2}-\\d{2}$';
-const date = (description: string) =>
-  Type.String({ pattern: datePattern, errorMessage: 'expected a date such as 2025-09-30', description });
+const date = (description: string) => withUnit(units.dayForm, units.parseDay, description);
 const parameterList = listOf('parameter name', 'Request parameters that the model accepts.');
+const modalityNames = ['text', 'image', 'audio', 'video', 'file', 'embedding'] as const;
 const modalities = (description: string) =>
-  Type.Array(Type.Enum(['text', 'image', 'audio', 'video', 'file', 'embedding']), {
+  Type.Array(Type.Enum([...modalityNames], { errorMessage: `expected one of ${modalityNames.join(', ')}` }), {
     minItems: 1,
-    errorMessage: 'expected a list of text, image, audio, video, file, embedding',
+    errorMessage: `expected a list of ${modalityNames.join(', ')}`,
     description,
   });
-const listPrice = (description: string) => sizeText(units.listPriceForm, description);
+const listPrice = (description: string) => number(units.listPriceForm, units.parseListPrice, description);
 
 const CataloguePrice = Type.Object(
   {
@@ -148,8 +166,8 @@ const CataloguePrice = Type.Object(
 const CatalogueEntry = Type.Object(
   {
     name: text('expected text', 'For people.'),
-    context: sizeText(units.tokensForm, 'Context window.'),
-    max_output: sizeText(units.tokensForm, 'Longest answer.'),
+    context: number(units.tokensForm, units.parseTokens, 'Context window.'),
+    max_output: number(units.tokensForm, units.parseTokens, 'Longest answer.'),
     input: modalities('What it reads.'),
     output: modalities('What it gives.'),
     parameters: Type.Union([Type.String({ minLength: 1 }), parameterList], {

@@ -4,6 +4,7 @@ import type { ModelSpec, Tier } from '../contract/flow.ts';
 /** A string that prints as `[redacted]` everywhere; only `reveal()` gives it. */
 export interface Secret {
   reveal(): string;
+  toString(): string;
 }
 
 /** A provider that is switched on; one that lacks its key is not in the list. */

@@ -5,6 +5,9 @@
  */
 export type Parsed<T> = { ok: true; value: T } | { ok: false; message: string };
 
+/** For what a schema has checked already, where a failure could only repeat a message. */
+export const valueOr = <T>(parsed: Parsed<T>, fallback: T): T => (parsed.ok ? parsed.value : fallback);
+
 export type Form = { pattern: string; expected: string };
 
 export const countForm: Form = {
@@ -16,7 +19,7 @@ export const tokensForm: Form = {
   expected: 'expected a number of tokens such as 8192, 128k or 1m',
 };
 export const sizeForm: Form = {
-  pattern: '^\\d{1,15}(\\.\\d{1,9})?([kKmMgG](i?B)?|B)?$',
+  pattern: '^\\d{1,15}(\\.\\d{1,9})?([kKmMgG](i?[bB])?|[bB])?$',
   expected: 'expected a size such as 65536, 512KiB or 4MiB',
 };
 export const durationForm: Form = {
@@ -34,6 +37,10 @@ export const priceForm: Form = {
 export const listPriceForm: Form = {
   pattern: '^(0|[1-9]\\d{0,5})(\\.\\d{1,6})?$',
   expected: 'expected USD per million tokens, with at most six decimals, such as 2.50',
+};
+export const dayForm: Form = {
+  pattern: '^\\d{4}-\\d{2}-\\d{2}$',
+  expected: 'expected a day of the calendar such as 2025-09-30',
 };
 
 /** Far above any real limit, and low enough that a bucket in token-milliseconds stays an exact number. */
@@ -115,6 +122,14 @@ export function parseListPrice(input: string | number): Parsed<number> {
   const text = String(input);
   const value = new RegExp(listPriceForm.pattern).test(text) ? scale(text, 1e6) : null;
   return value === null ? refuse(listPriceForm.expected) : accept(value);
+}
+
+/** Unix seconds of a UTC day. `2025-02-30` would roll over into March without a word. */
+export function parseDay(input: string | number): Parsed<number> {
+  const text = String(input);
+  const milliseconds = new RegExp(dayForm.pattern).test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN;
+  const isReal = !Number.isNaN(milliseconds) && new Date(milliseconds).toISOString().startsWith(text);
+  return isReal ? accept(milliseconds / 1000) : refuse(dayForm.expected);
 }
 
 export function parsePort(input: string | number): Parsed<number> {

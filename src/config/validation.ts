@@ -28,7 +28,7 @@ function check(schema: TSchema, value: unknown, path: Path, context: Check): unk
     return items.includes(undefined) ? undefined : items;
   }
   if (Value.Check(schema, value)) return value;
-  context.report.refuse(context.file.place(path), path, expectation(schema));
+  context.report.refuse(context.file.place(path), path, expectation(schema, value));
   return undefined;
 }
 
@@ -42,13 +42,23 @@ function arrayBranch(schema: TSchema): { items: TSchema; minItems: number } | nu
   };
 }
 
-const expectation = (schema: TSchema): string =>
+/** What a range check says is nearer to the mistake than the sentence about the form. */
+const expectation = (schema: TSchema, value: unknown): string =>
+  Value.Errors(schema, value).find(({ keyword }) => keyword === '~refine')?.message ?? formOf(schema);
+
+const formOf = (schema: TSchema): string =>
   'errorMessage' in schema && typeof schema.errorMessage === 'string' ? schema.errorMessage : 'not a valid value';
 
 function checkObject(schema: TObject, value: unknown, path: Path, context: Check): unknown {
   const { file, report } = context;
   if (!isMapping(value)) {
-    report.refuse(file.place(path), path, `expected a mapping with ${Object.keys(schema.properties).join(', ')}`);
+    report.refuse(
+      file.place(path),
+      path,
+      path.length === 0
+        ? 'expected a mapping of settings'
+        : `expected a mapping with ${Object.keys(schema.properties).join(', ')}`,
+    );
     return undefined;
   }
   const kept: [string, unknown][] = [];
@@ -90,5 +100,6 @@ function checkRecord(schema: TRecord, value: unknown, path: Path, context: Check
   if ('minProperties' in schema && Object.keys(value).length === 0) {
     report.refuse(file.place(path), path, 'expected at least one entry');
   }
+  if ('minProperties' in schema && kept.length === 0) return undefined;
   return Object.fromEntries(kept);
 }

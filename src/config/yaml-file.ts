@@ -1,6 +1,6 @@
 /**
  * One YAML file as plain data that remembers where each piece was written. Takes the text, gives the data with every
- * scalar interpolated, and for each path its line, its column and its source text. It walks the nodes itself instead of
+ * scalar interpolated, and for each path its line and its column. It walks the nodes itself instead of
  * calling the parser's conversion: so positions, interpolation and the caps on aliases are one pass. It never puts a
  * value into a message, since any value may be a secret.
  */
@@ -29,8 +29,8 @@ export type YamlFile = {
   value: unknown;
   /** The nearest known place when the path itself was not written. */
   place(path: Path, part?: 'key' | 'value'): Place;
-  /** What the file says at a path, before interpolation. */
-  source(path: Path): string | null;
+  /** The keys of a mapping of the top as written, right or wrong: a wrong entry is still a known name. */
+  namesIn(section: string): string[];
   /** Came out of `${...}`. */
   isInterpolated(path: Path): boolean;
   /** Its interpolation failed and was reported; what stands there now means nothing. */
@@ -42,7 +42,6 @@ export type YamlFile = {
 type Entry = {
   key: number;
   value: number;
-  source: string | null;
   isInterpolated: boolean;
   isSensitive: boolean;
   isFaulty: boolean;
@@ -90,12 +89,13 @@ export function readYamlFile(name: string, text: string, context: { lookup: Look
   const entries = new Map<string, Entry>();
   const at = (offset: number): Place => ({ file: name, ...position(offset) });
   const value = convert(document, { ...context, entries, at });
-  return createFile(name, value, entries, position);
+  return value === undefined ? null : createFile(name, value, entries, position);
 }
 
 /** The parser quotes the text it stumbled over; that part may be a secret and is cut off. */
 function syntaxMessage(fault: YAMLError): string {
   if (fault.code === 'DUPLICATE_KEY') return 'this key was used before in the same mapping';
+  if (fault.code === 'BAD_DIRECTIVE') return 'not valid YAML: a directive other than %YAML 1.2';
   const [firstLine = ''] = fault.message.split('\n');
   const [message = ''] =
     fault.code === 'UNEXPECTED_TOKEN' || fault.code === 'TAG_RESOLVE_FAILED' || fault.code === 'BAD_DQ_ESCAPE'
@@ -114,6 +114,7 @@ type Conversion = {
 /** A scalar of the core schema that a float would distort; it stays the text that was written. */
 const isInexact = (node: Scalar): boolean => typeof node.value === 'number' && !Number.isSafeInteger(node.value);
 
+/** Undefined when the shape itself was refused. */
 function convert(document: Document.Parsed, { lookup, report, entries, at }: Conversion): unknown {
   const anchors = new Map<string, Node>();
   const open = new Set<Node>();
@@ -131,7 +132,6 @@ function convert(document: Document.Parsed, { lookup, report, entries, at }: Con
     const entry: Entry = {
       key: keyOffset ?? offset,
       value: offset,
-      source: null,
       isInterpolated: false,
       isSensitive: false,
       isFaulty: false,
@@ -141,9 +141,7 @@ function convert(document: Document.Parsed, { lookup, report, entries, at }: Con
   }
 
   function visitScalar(node: Scalar, path: Path, entry: Entry): unknown {
-    const source = typeof node.value === 'string' || isInexact(node) ? String(node.source ?? node.value) : null;
-    entry.source = typeof node.value === 'string' ? node.value : (node.source ?? null);
-    if (isInexact(node)) return source;
+    if (isInexact(node)) return node.source ?? String(node.value);
     if (typeof node.value !== 'string' || !node.value.includes('$')) return node.value;
     const { text, problems, isSensitive } = interpolate(node.value, lookup);
     for (const problem of problems) report.refuse(at(entry.value), path, problem);
@@ -196,7 +194,8 @@ function convert(document: Document.Parsed, { lookup, report, entries, at }: Con
     return value;
   }
 
-  return document.contents === null ? {} : visit(document.contents, []);
+  const value = document.contents === null ? {} : visit(document.contents, []);
+  return isRefused ? undefined : (value ?? {});
 }
 
 function createFile(
@@ -208,7 +207,7 @@ function createFile(
   const entryAt = (path: Path): Entry | undefined => entries.get(JSON.stringify(path));
   return {
     name,
-    value: value ?? {},
+    value,
     place(path, part = 'value') {
       for (let length = path.length; length >= 0; length -= 1) {
         const entry = entryAt(path.slice(0, length));
@@ -217,7 +216,10 @@ function createFile(
       }
       return { file: name, line: 1, column: 1 };
     },
-    source: (path) => entryAt(path)?.source ?? null,
+    namesIn(section) {
+      const written = Object.entries(value ?? {}).find(([key]) => key === section)?.[1];
+      return Object.keys(typeof written === 'object' && written !== null ? written : {});
+    },
     isInterpolated: (path) => entryAt(path)?.isInterpolated ?? false,
     isFaulty: (path) => entryAt(path)?.isFaulty ?? false,
     display(path, text) {

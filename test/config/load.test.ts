@@ -41,3 +41,158 @@ t.test('takes flag over environment over file over default when several are give
   t.same(sandbox.load().origins.get('log_level'), { value: 'info', origin: 'default' });
   t.end();
 });
+
+t.test('listens to the world in production and to itself in development', (t) => {
+  const sandbox = createSandbox(t);
+  t.equal(sandbox.load({ NODE_ENV: 'production' }).host, '0.0.0.0');
+  t.equal(sandbox.load({ NODE_ENV: 'test' }).host, '127.0.0.1');
+  t.equal(sandbox.load({ NODE_ENV: 'production' }).environment, 'production');
+  t.end();
+});
+
+t.test('refuses to start when the file that was asked for is absent', (t) => {
+  const sandbox = createSandbox(t);
+  const line = `${join(sandbox.directory, 'absent.yaml')}  cannot be read: no such file`;
+  t.same(sandbox.problems({}, { config: 'absent.yaml' }), [line]);
+  t.same(sandbox.problems({ TOLLGATE_CONFIG: 'absent.yaml' }), [line]);
+  t.end();
+});
+
+t.test('reads the file that is named when there is a default one too', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write('config/gateway.yaml', 'port: 1\n');
+  const other = sandbox.write('other/mine.yaml', 'port: 2\nprot: 3\n');
+  t.same(sandbox.problems({ TOLLGATE_CONFIG: other }), ['mine.yaml:2:1  prot: unknown key']);
+  sandbox.write('other/mine.yaml', 'port: 2\ncatalogue: ../config/models.yaml\n');
+  const config = sandbox.load({ TOLLGATE_CONFIG: 'no-such.yaml' }, { config: 'other/mine.yaml' });
+  t.equal(config.port, 2);
+  t.same(
+    config.catalogue.map(({ id }) => id),
+    ['acme/one'],
+  );
+  t.same(config.files, [other, join(sandbox.directory, 'config/models.yaml')]);
+  t.end();
+});
+
+t.test('has tiers, clocks and limits when the file is empty', (t) => {
+  const config = createSandbox(t).load();
+  t.same(config.timeouts, {
+    connectMs: 5000,
+    firstByteMs: 60_000,
+    idleMs: 120_000,
+    totalMs: 1_800_000,
+    clientStallMs: 60_000,
+    keepAliveCommentMs: 15_000,
+  });
+  t.equal(config.bodyLimitBytes, 4_194_304);
+  t.equal(config.logLevel, 'info');
+  t.same(config.tiers['free'], {
+    id: 'free',
+    priceUsd: '0',
+    limits: { requestsPerMinute: 10, tokensPerMinute: 20_000, concurrency: 2 },
+    historyDays: 7,
+    models: '*',
+  });
+  t.same(config.aliases, {});
+  t.end();
+});
+
+t.test('normalises every number of the file to the unit of its name', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/gateway.yaml',
+    [
+      'public_url: https://llm.example.com/',
+      'log_level: debug',
+      'trust_proxy: [10.0.0.0/8, "fd00::/8", 192.0.2.1]',
+      'body_limit: 32MiB',
+      'timeouts: { connect: 500ms, total: 1h }',
+      'models: { big: acme/one, all: [big, acme/two] }',
+      'tiers:',
+      '  none: { rpm: 0, tpm: unlimited, models: [big] }',
+      '  most: { price: 49.90, rpm: 1.5k, tpm: 2m, concurrency: 3, history: 90d, models: "*" }',
+      '',
+    ].join('\n'),
+  );
+  const config = sandbox.load();
+  t.equal(config.publicUrl, 'https://llm.example.com');
+  t.equal(config.logLevel, 'debug');
+  t.same(config.trustProxy, ['10.0.0.0/8', 'fd00::/8', '192.0.2.1']);
+  t.equal(config.bodyLimitBytes, 33_554_432);
+  t.match(config.timeouts, { connectMs: 500, totalMs: 3_600_000, idleMs: 120_000 });
+  t.same(config.aliases, { big: ['acme/one'], all: ['big', 'acme/two'] });
+  t.same(config.tiers['none'], {
+    id: 'none',
+    priceUsd: '0',
+    limits: { requestsPerMinute: 0, tokensPerMinute: null, concurrency: null },
+    historyDays: null,
+    models: ['big'],
+  });
+  t.match(config.tiers['most'], { priceUsd: '49.90', limits: { requestsPerMinute: 1500, tokensPerMinute: 2_000_000 } });
+  t.same(config.origins.get('tiers.most.price'), { value: '49.90', origin: 'gateway.yaml:9:18' });
+  t.end();
+});
+
+t.test('demands a strong secret when it guards more than this process', (t) => {
+  const sandbox = createSandbox(t);
+  const production = { NODE_ENV: 'production', DATABASE_URL: 'postgres://h/d' };
+  const strong = '0123456789abcdefghijklmnopqrstuv';
+  t.same(sandbox.problems(production), [
+    'environment  TOLLGATE_SECRET: needed in production with DATABASE_URL: all replicas must hash keys alike',
+  ]);
+  t.same(sandbox.problems({ ...production, TOLLGATE_SECRET: strong.slice(1) }), [
+    'environment  TOLLGATE_SECRET: expected at least 32 characters; openssl rand -hex 32 makes a good one',
+  ]);
+  t.equal(sandbox.load({ ...production, TOLLGATE_SECRET: strong }).secret?.reveal(), strong);
+  t.equal(sandbox.load({ DATABASE_URL: 'postgres://h/d' }).secret, null);
+  t.match(sandbox.load({ TOLLGATE_SECRET: 'a'.repeat(32) }).warnings, [/^environment {2}TOLLGATE_SECRET: weak/]);
+  t.end();
+});
+
+t.test('takes stores and the secret from files when the file says so', (t) => {
+  const sandbox = createSandbox(t);
+  const password = sandbox.write('password', 'postgres://u:p@h/d\n');
+  sandbox.write('config/gateway.yaml', `database_url: "\${file:${password}}"\nredis_url: rediss://h\ndata: state\n`);
+  const config = sandbox.load();
+  t.equal(config.databaseUrl?.reveal(), 'postgres://u:p@h/d');
+  t.equal(config.redisUrl?.reveal(), 'rediss://h');
+  t.equal(config.dataDirectory, join(sandbox.directory, 'state'));
+  t.equal(sandbox.load({ TOLLGATE_DATA: '/var/lib/tollgate' }).dataDirectory, '/var/lib/tollgate');
+  t.end();
+});
+
+t.test('warns and starts when something will not do what was hoped', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/gateway.yaml',
+    [
+      'public_url: http://llm.example.com',
+      'models: { a: acme/oen, b: big-cloud/any }',
+      'tiers:',
+      '  empty: { models: [] }',
+      '  typo: { models: [a, aa, acme/one, acme/any, "acme/*", one, "*"] }',
+      '',
+    ].join('\n'),
+  );
+  t.same(sandbox.load({ NODE_ENV: 'production' }).warnings, [
+    'gateway.yaml:2:14  models.a: acme/oen is not in the catalogue: no price, no context size, did you mean acme/one?',
+    'gateway.yaml:4:20  tiers.empty.models: empty: this tier may call nothing',
+    'gateway.yaml:5:23  tiers.typo.models[1]: matches no model, did you mean a?',
+    'gateway.yaml:1:13  public_url: http in production: keys and sessions travel in the clear',
+  ]);
+  t.end();
+});
+
+t.test('keeps names that an object has by birth out of its tables', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write('config/gateway.yaml', 'models: { constructor: toString, x: acme/one }\n__proto__: { port: 1 }\n');
+  t.same(sandbox.problems(), [
+    'gateway.yaml:1:24  models.constructor: expected provider/model or the name of another model',
+    'gateway.yaml:2:1  __proto__: unknown key',
+  ]);
+  sandbox.write('config/gateway.yaml', 'models: { __proto__: acme/one }\ntiers: { constructor: { models: "*" } }\n');
+  t.same(sandbox.problems(), [
+    'gateway.yaml:1:11  models.__proto__: not a usable name, it must match ^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$',
+  ]);
+  t.end();
+});
