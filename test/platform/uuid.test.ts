@@ -1,12 +1,12 @@
-import fc from 'fast-check';
+import { assert, integer, property } from 'fast-check';
 import t from 'tap';
 import { createUuidSource, createUuidV7, uuidV7Milliseconds } from '../../src/platform/uuid.ts';
 
 const shape = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 t.test('carries its millisecond when the moment is any that 48 bits hold', (t) => {
-  fc.assert(
-    fc.property(fc.integer({ min: 0, max: 2 ** 48 - 1 }), (nowMs) => {
+  assert(
+    property(integer({ min: 0, max: 2 ** 48 - 1 }), (nowMs) => {
       const uuid = createUuidV7(nowMs);
       return shape.test(uuid) && uuidV7Milliseconds(uuid) === nowMs;
     }),
