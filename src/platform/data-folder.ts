@@ -21,7 +21,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { isJsonObject } from '../contract/json.ts';
 
-export type DataFolder = { path: string; release(): void };
+export type DataFolder = { path: string; release: () => void };
 
 export type DataFolderOptions = {
   /** Whose process ids are ours to look up. */
