@@ -1,0 +1,134 @@
+/**
+ * The rows as the database has them; a different truth from the wire's. What both drivers give back alike is declared here:
+ * times are Date, numeric is a decimal string, jsonb comes parsed and goes in as text (an array would become a Postgres array).
+ */
+import type { ColumnType, Kysely, Transaction } from 'kysely';
+import type { Attempt, Limits, Tier, UsageRank, UsageSource, UsageStatus } from '../contract/flow.ts';
+
+type Time = ColumnType<Date, Date, Date>;
+type OptionalTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
+type Defaulted<T> = ColumnType<T, T | undefined, T>;
+type Json<T> = ColumnType<T, string, string>;
+
+export type AccountStatus = 'active' | 'suspended';
+export type UserStatus = 'active' | 'disabled';
+export type MemberRole = 'owner' | 'admin' | 'developer' | 'viewer';
+export type KeyStatus = 'active' | 'disabled' | 'revoked';
+
+export type TiersTable = { id: string; data: Json<Tier>; updated_at: Time };
+
+export type AccountsTable = {
+  id: string;
+  name: string;
+  tier: string;
+  auth_version: Defaulted<number>;
+  status: Defaulted<AccountStatus>;
+  created_at: Time;
+};
+
+export type UsersTable = {
+  id: string;
+  /** Lower case. */
+  email: string;
+  display_name: string;
+  /** null: no password yet, or another way in. */
+  password_hash: ColumnType<string | null, string | null | undefined, string | null>;
+  status: Defaulted<UserStatus>;
+  created_at: Time;
+};
+
+export type MembersTable = { account_id: string; user_id: string; role: MemberRole; created_at: Time };
+
+export type ApiKeysTable = {
+  id: string;
+  public_id: string;
+  account_id: string;
+  created_by: string | null;
+  name: string;
+  secret_hash: ColumnType<Uint8Array, Uint8Array, Uint8Array>;
+  pepper_id: string;
+  prefix: string;
+  last4: string;
+  status: Defaulted<KeyStatus>;
+  key_version: Defaulted<number>;
+  limits: Json<Limits>;
+  /** null: whatever the tier allows. */
+  allowed_models: ColumnType<readonly string[] | null, string | null | undefined, string | null>;
+  scopes: ColumnType<readonly string[], string | undefined, string>;
+  expires_at: OptionalTime;
+  created_at: Time;
+  last_used_at: OptionalTime;
+  revoked_at: OptionalTime;
+};
+
+export type UsageEventsTable = {
+  request_id: string;
+  started_at: Time;
+  rank: UsageRank;
+  account_id: string;
+  key_id: string;
+  tier: string;
+  endpoint: string;
+  model: string;
+  provider: string | null;
+  upstream_model: string | null;
+  stream: boolean;
+  status: UsageStatus;
+  http_status: number;
+  error_code: string | null;
+  usage_source: UsageSource;
+  prompt_tokens: number;
+  cached_tokens: number;
+  cache_write_tokens: number;
+  completion_tokens: number;
+  reasoning_tokens: number;
+  /** Exact decimal with twelve places. */
+  cost_usd: string;
+  ttft_ms: number | null;
+  duration_ms: number;
+  attempts: Json<Attempt[]>;
+  /** When the row took its present form: a better record renews it, so a roll-up can tell what is new. */
+  inserted_at: ColumnType<Date, never, never>;
+};
+
+export type UsageRollupsHourTable = {
+  hour: Time;
+  account_id: string;
+  key_id: string;
+  model: string;
+  provider: string;
+  /** 64-bit counts are text in one driver and number in the other; cast them in the query. */
+  requests: ColumnType<string | number, number, number>;
+  errors: ColumnType<string | number, number, number>;
+  prompt_tokens: ColumnType<string | number, number, number>;
+  cached_tokens: ColumnType<string | number, number, number>;
+  completion_tokens: ColumnType<string | number, number, number>;
+  cost_usd: string;
+};
+
+export type AuditLogTable = {
+  id: string;
+  at: Time;
+  actor_kind: string;
+  actor_id: string | null;
+  account_id: string | null;
+  action: string;
+  target_kind: string;
+  target_id: string;
+  detail: Json<Readonly<Record<string, unknown>>>;
+  request_id: string | null;
+};
+
+export type StoreSchema = {
+  tiers: TiersTable;
+  accounts: AccountsTable;
+  users: UsersTable;
+  members: MembersTable;
+  api_keys: ApiKeysTable;
+  usage_events: UsageEventsTable;
+  usage_rollups_hour: UsageRollupsHourTable;
+  audit_log: AuditLogTable;
+};
+
+/** Every function of this room takes one; inside a transaction, hand it the transaction. */
+export type Store = Kysely<StoreSchema> | Transaction<StoreSchema>;
