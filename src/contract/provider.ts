@@ -34,6 +34,8 @@ export type ReplyContext = {
   created: number;
   /** 24 base62 characters, fresh at each call. */
   randomId(): string;
+  /** The caller's own body, for what the shape of the answer depends on (the legacy function fields). */
+  request?: JsonObject;
 };
 
 export type AdaptedResponse = {
@@ -42,10 +44,13 @@ export type AdaptedResponse = {
   usage: Usage | null;
 };
 
-/** Made fresh for each attempt. Feed it every event, then `end()` once when the upstream's stream is over. */
+/**
+ * Made fresh for each attempt. Feed it every event, then `end()` once: as soon as `isEnded`, or when the connection is
+ * over and `isComplete`. After a `failure`, or an end that is not complete, an error frame takes the place of `end()`.
+ */
 export interface StreamTranslator {
   push(event: SseEvent): readonly SseEvent[];
-  /** The tail the caller still needs. Called only when the stream is complete, see `isComplete`. */
+  /** The tail the caller still needs, its end marker last. Gives nothing when the stream failed or is not complete. */
   end(): readonly SseEvent[];
   /** Set once an in-band error was recognised; nothing more is pushed then. */
   readonly failure: GatewayError | null;
@@ -59,7 +64,15 @@ export interface StreamTranslator {
   readonly outputCharacters: number;
 }
 
+/**
+ * What happens to a parameter: forwarded in the form the upstream knows; emulated by other means; taken out and reported;
+ * refused with 400; used up by the gateway itself; or forwarded where the model has the ability. Spec: fidelity 10.
+ */
+export type ParameterFate = 'mapped' | 'emulated' | 'dropped' | 'refused' | 'consumed' | 'by-model';
+
 export interface ChatEndpoint {
+  /** Every parameter of Chat Completions by name, and `parent.part` for what has a fate of its own inside one. */
+  readonly fates?: Readonly<Record<string, ParameterFate>>;
   /** Path below the provider's base URL, with its leading slash. */
   path(target: AdapterTarget): string;
   /** Throws a `GatewayError` for a parameter that would change what the answer is. Never changes `body`. */

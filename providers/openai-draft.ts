@@ -1,0 +1,58 @@
+/** One edit of one request under construction, and the rules that it follows. The body itself is only read. */
+import { gatewayError } from '../src/contract/errors.ts';
+import type { JsonObject, JsonValue } from '../src/contract/json.ts';
+import type { AdapterTarget } from '../src/contract/provider.ts';
+import type { FateTable } from './openai-fates.ts';
+
+export type RequestRules = {
+  fates: FateTable;
+  /** True: the upstream is OpenAI or exactly like it; what the table does not forbid goes as sent, empty or not. */
+  isVerbatim: boolean;
+  /** How the upstream names the limit on output: by OpenAI's rule per model, or always `max_tokens`. */
+  tokenLimit: 'by-model' | 'max_tokens';
+  supportsStreamOptions: boolean;
+};
+
+/** An edit under construction; later steps see what earlier ones set. */
+export class Draft {
+  readonly body: JsonObject;
+  readonly target: AdapterTarget;
+  readonly rules: RequestRules;
+  readonly set: Record<string, JsonValue> = {};
+  readonly remove: string[] = [];
+  readonly dropped: string[] = [];
+
+  constructor(body: JsonObject, target: AdapterTarget, rules: RequestRules) {
+    this.body = body;
+    this.target = target;
+    this.rules = rules;
+  }
+
+  /** Null counts as absent. */
+  value(key: string): JsonValue | undefined {
+    if (this.remove.includes(key)) return undefined;
+    return (Object.hasOwn(this.set, key) ? this.set[key] : this.body[key]) ?? undefined;
+  }
+
+  replace(key: string, value: JsonValue): void {
+    this.set[key] = value;
+  }
+
+  take(key: string): void {
+    delete this.set[key];
+    if (this.body[key] !== undefined && !this.remove.includes(key)) this.remove.push(key);
+  }
+
+  /** False only where the catalogue knows the model and does not list the ability. */
+  supports(...parameters: string[]): boolean {
+    const known = this.target.model?.supportedParameters ?? [];
+    return known.length === 0 || parameters.some((parameter) => known.includes(parameter));
+  }
+}
+
+export function refuse(param: string): never {
+  throw gatewayError('unsupportedParameter', {
+    message: `Unsupported parameter: '${param}' is not supported with this model.`,
+    param,
+  });
+}

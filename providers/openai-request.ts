@@ -1,0 +1,109 @@
+/**
+ * The smallest edit that makes a Chat Completions body right for one OpenAI-shaped upstream: its own model name, its name
+ * for the token limit, usage asked for, and each parameter's declared fate. It never changes the body it is given and
+ * never rebuilds it: a member that is not named in the table goes through as it came. Spec: fidelity 10.
+ */
+import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
+import type { AdapterTarget, RequestEdit } from '../src/contract/provider.ts';
+import { Draft, refuse, type RequestRules } from './openai-draft.ts';
+import { toToolChoice, toTools, usesLegacyFunctions } from './openai-legacy.ts';
+import { editMessages } from './openai-request-messages.ts';
+import { editTools } from './openai-request-tools.ts';
+
+/** Values that ask for nothing: taken out without a word where the parameter itself cannot stay. */
+function asksForNothing(key: string, value: JsonValue): boolean {
+  if (Array.isArray(value)) {
+    return value.length === 0 || (key === 'modalities' && value.length === 1 && value[0] === 'text');
+  }
+  if (key === 'n') return value === 1;
+  if (key === 'parallel_tool_calls') return value === true;
+  return value === false || (isJsonObject(value) && Object.keys(value).length === 0);
+}
+
+/** OpenAI's reasoning models know only the newer name. */
+const wantsNewLimit = (model: string): boolean => /^(?:ft:)?(?:o\d|gpt-[5-9])/.test(model);
+
+function editTokenLimit(draft: Draft): void {
+  const { body, rules, target } = draft;
+  const older = body.max_tokens ?? undefined;
+  const newer = body.max_completion_tokens ?? undefined;
+  if (rules.tokenLimit === 'by-model') {
+    if (older === undefined || !wantsNewLimit(target.upstreamModel)) return;
+    if (newer === undefined) draft.replace('max_completion_tokens', older);
+    draft.take('max_tokens');
+  } else {
+    if (newer === undefined) return;
+    draft.replace('max_tokens', newer);
+    draft.take('max_completion_tokens');
+  }
+}
+
+/** The meter needs the figures of every stream, whoever asked. */
+function editStreamOptions(draft: Draft): void {
+  const { body, rules } = draft;
+  const theirs = isJsonObject(body.stream_options) ? body.stream_options : {};
+  if (body.stream === true && rules.supportsStreamOptions) {
+    if (theirs.include_usage !== true) draft.replace('stream_options', { ...theirs, include_usage: true });
+  } else if (!rules.isVerbatim) {
+    draft.take('stream_options');
+  }
+}
+
+function editLegacyFunctions(draft: Draft): void {
+  const { body, rules } = draft;
+  if (rules.fates.functions !== 'emulated') return;
+  if (usesLegacyFunctions(body) && Array.isArray(body.functions)) {
+    draft.replace('tools', toTools(body.functions));
+    const choice = body.function_call ?? undefined;
+    if (choice !== undefined) draft.replace('tool_choice', toToolChoice(choice));
+  }
+  draft.take('functions');
+  draft.take('function_call');
+}
+
+/** These have steps of their own, before the table is read. */
+const handledApart = new Set([
+  'messages',
+  'model',
+  'tools',
+  'tool_choice',
+  'stream',
+  'stream_options',
+  'max_tokens',
+  'max_completion_tokens',
+]);
+
+/** Knobs are dropped where the model lacks them; what changes the answer is refused elsewhere. */
+const lacksKnob = (draft: Draft, key: string): boolean =>
+  key === 'reasoning_effort' && !draft.supports('reasoning_effort', 'reasoning');
+
+function applyFate(draft: Draft, key: string): void {
+  const { body, rules } = draft;
+  const value = body[key];
+  const fate = rules.fates[key];
+  if (value === undefined || fate === undefined || handledApart.has(key)) return;
+  if (fate === 'consumed' && rules.isVerbatim) return;
+  const staysHere =
+    fate === 'mapped' || fate === 'emulated' || (fate === 'by-model' && (rules.isVerbatim || !lacksKnob(draft, key)));
+  if (value === null) {
+    if (!rules.isVerbatim || !staysHere) draft.take(key);
+    return;
+  }
+  if (staysHere) return;
+  draft.take(key);
+  if (fate === 'consumed' || asksForNothing(key, value)) return;
+  if (fate === 'refused') refuse(key);
+  draft.dropped.push(key);
+}
+
+export function editRequest(body: JsonObject, target: AdapterTarget, rules: RequestRules): RequestEdit {
+  const draft = new Draft(body, target, rules);
+  if (body.model !== target.upstreamModel) draft.replace('model', target.upstreamModel);
+  editTokenLimit(draft);
+  editStreamOptions(draft);
+  editLegacyFunctions(draft);
+  if (!rules.isVerbatim) editTools(draft);
+  editMessages(draft);
+  for (const key of Object.keys(body)) applyFate(draft, key);
+  return { set: draft.set, remove: draft.remove, dropped: draft.dropped };
+}
