@@ -142,21 +142,17 @@ export function createLimiterState(times: LeaseTimes) {
     }
   }
 
-  /** Settles expired leases and returns their rows. */
+  /** Settles expired leases, the longest expired first, and returns their rows. */
   function reap(nowMicros: number, limit: number): UsageRecord[] {
     const nowMs = Math.floor(nowMicros / 1000);
-    const rows: UsageRecord[] = [];
-    for (const lease of leases.values()) {
-      if (rows.length === limit) break;
-      if (lease.expiresAtMs > nowMs) continue;
-      const { request, isDispatched, progressTokens } = lease;
+    const expired = [...leases.values()].filter(({ expiresAtMs }) => expiresAtMs <= nowMs).sort(byExpiry);
+    return expired.slice(0, limit).map(({ request, isDispatched, progressTokens }) => {
       const record = isDispatched ? orphanRecord(request, progressTokens) : notDispatchedRecord(request.record);
       const actual = { requests: 1, tokens: orphanTokens(request.record, progressTokens) };
       const kind = isDispatched ? 'under' : 'void';
       applySettlement({ id: request.id, accountId: request.accountId, kind, actual, record }, nowMicros);
-      rows.push(record);
-    }
-    return rows;
+      return record;
+    });
   }
 
   /** Forgets old tombstones and a bounded number of buckets that have long been full. */
@@ -220,3 +216,6 @@ export function createLimiterState(times: LeaseTimes) {
 
   return { admit, markDispatched, renew, settle: applySettlement, reap, sweep, sizes };
 }
+
+const byExpiry = (one: Lease, other: Lease): number =>
+  one.expiresAtMs - other.expiresAtMs || (one.request.id < other.request.id ? -1 : 1);

@@ -118,8 +118,10 @@ export function createLimitModel(nowMs: () => number) {
   }
 
   function reap(): ExpectedRow[] {
-    return [...open.values()].flatMap((one) => {
-      if (one.endsAtMs > nowMs()) return [];
+    const byEnd = (one: Open, other: Open): number =>
+      one.endsAtMs - other.endsAtMs || (one.request.id < other.request.id ? -1 : 1);
+    const expired = [...open.values()].filter(({ endsAtMs }) => endsAtMs <= nowMs());
+    return expired.sort(byEnd).flatMap((one) => {
       const { request, isDispatched, progress } = one;
       const { usage } = request.record;
       const rank = isDispatched ? 1 : 0;

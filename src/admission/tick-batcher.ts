@@ -1,0 +1,199 @@
+/**
+ * Carries the operations of one turn of the event loop to one shard in one script call.
+ * Takes operations, gives each its own reply or the plain fact that there is none: `unsent` never reached the server,
+ * `ambiguous` may have. Must never wait longer than its bound, counted from the enqueue, whatever the client library does;
+ * must never send anything twice. Spec: reliability 2.3.
+ */
+import type { Redis } from 'ioredis';
+import { createBreaker } from './breaker.ts';
+import { urgency, type TickOperation } from './tick-operations.ts';
+import type { TickScript } from './tick-script.ts';
+
+export type TickReply =
+  | { kind: 'answered'; reply: readonly unknown[] }
+  /** The script refused this operation, and nothing of it was written. */
+  | { kind: 'failed'; message: string }
+  | { kind: 'unsent' }
+  | { kind: 'ambiguous' };
+
+export type TickBatcherOptions = {
+  redis: Redis;
+  script: TickScript;
+  /** The shard's first key, which routes the call. */
+  key: string;
+  /** The arguments before the operations, asked at each call. */
+  header: () => readonly string[];
+  boundMs: number;
+  callsInFlight: number;
+  /** Admissions beyond this are refused at once; what settles or marks is always taken. */
+  queueLimit: number;
+  nowMs: () => number;
+  onOpen: () => void;
+  onClose: () => void;
+};
+
+export interface TickBatcher {
+  submit(operation: TickOperation): Promise<TickReply>;
+  stop(): void;
+}
+
+type Turn = { waiting: Waiting[]; unanswered: number; timer: NodeJS.Timeout };
+type Call = { isOver: boolean };
+type Waiting = {
+  operation: TickOperation;
+  resolve: (reply: TickReply) => void;
+  turn: Turn;
+  call: Call | null;
+  isDone: boolean;
+};
+
+const operationsPerCall = 128;
+const charactersPerCall = 256 * 1024;
+/** Answers of a server that did not run the script. */
+const notRun = /^(?:BUSY|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|NOPERM|NOAUTH)\b/;
+
+export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
+  const { redis, script, key, header, boundMs, callsInFlight, queueLimit } = options;
+  const queues: [Waiting[], Waiting[], Waiting[]] = [[], [], []];
+  let turn: Turn | null = null;
+  let openCalls = 0;
+  const breaker = createBreaker({
+    nowMs: options.nowMs,
+    probe,
+    onOpen: () => {
+      giveUpQueued();
+      options.onOpen();
+    },
+    onClose: options.onClose,
+  });
+
+  function submit(operation: TickOperation): Promise<TickReply> {
+    const queue = queues[operation.urgency];
+    const isFull = operation.urgency === urgency.admit && queue.length >= queueLimit;
+    if (breaker.isOpen() || isFull) return Promise.resolve({ kind: 'unsent' });
+    return new Promise((resolve) => {
+      turn ??= startTurn();
+      const waiting: Waiting = { operation, resolve, turn, call: null, isDone: false };
+      turn.waiting.push(waiting);
+      turn.unanswered += 1;
+      queue.push(waiting);
+    });
+  }
+
+  /** One timer serves all operations of a turn: they were enqueued together. */
+  function startTurn(): Turn {
+    const started: Turn = { waiting: [], unanswered: 0, timer: setTimeout(() => expire(started), boundMs) };
+    setImmediate(() => {
+      turn = null;
+      sendQueued();
+    });
+    return started;
+  }
+
+  function expire(expired: Turn): void {
+    breaker.recordFailure();
+    for (const waiting of expired.waiting) {
+      if (waiting.call !== null) endCall(waiting.call);
+      finish(waiting, waiting.call === null ? { kind: 'unsent' } : { kind: 'ambiguous' });
+    }
+    sendQueued();
+  }
+
+  function sendQueued(): void {
+    while (openCalls < callsInFlight) {
+      const batch = takeBatch();
+      if (batch.length === 0) return;
+      void send(batch);
+    }
+  }
+
+  function takeBatch(): Waiting[] {
+    const batch: Waiting[] = [];
+    let characters = 0;
+    for (const queue of queues) {
+      let taken = 0;
+      for (const waiting of queue) {
+        const isRoomLeft = batch.length < operationsPerCall && (batch.length === 0 || characters < charactersPerCall);
+        if (!isRoomLeft) break;
+        taken += 1;
+        if (waiting.isDone) continue;
+        batch.push(waiting);
+        for (const argument of waiting.operation.args) characters += argument.length;
+      }
+      queue.splice(0, taken);
+    }
+    return batch;
+  }
+
+  async function send(batch: readonly Waiting[]): Promise<void> {
+    if (redis.status !== 'ready') {
+      breaker.recordFailure();
+      for (const waiting of batch) finish(waiting, { kind: 'unsent' });
+      return;
+    }
+    const call: Call = { isOver: false };
+    openCalls += 1;
+    for (const waiting of batch) waiting.call = call;
+    try {
+      const replies = await run(batch.flatMap(({ operation }) => operation.args));
+      for (const [index, waiting] of batch.entries()) finish(waiting, readReply(replies[index]));
+    } catch (error) {
+      breaker.recordFailure();
+      const kind = error instanceof Error && notRun.test(error.message) ? 'unsent' : 'ambiguous';
+      for (const waiting of batch) finish(waiting, { kind });
+    }
+    endCall(call);
+    sendQueued();
+  }
+
+  async function run(args: readonly string[]): Promise<readonly unknown[]> {
+    const all = [key, ...header(), ...args];
+    try {
+      return asList(await redis.evalsha(script.sha, 1, ...all));
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+      return asList(await redis.eval(script.text, 1, ...all));
+    }
+  }
+
+  async function probe(): Promise<boolean> {
+    if (redis.status !== 'ready') return false;
+    const { promise: tooLate, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => resolve(false), boundMs);
+    const answer = run([]).then(
+      () => true,
+      () => false,
+    );
+    const hasAnswered = await Promise.race([answer, tooLate]);
+    clearTimeout(timer);
+    return hasAnswered;
+  }
+
+  function giveUpQueued(): void {
+    for (const queue of queues) for (const waiting of queue.splice(0)) finish(waiting, { kind: 'unsent' });
+  }
+
+  function endCall(call: Call): void {
+    if (call.isOver) return;
+    call.isOver = true;
+    openCalls -= 1;
+  }
+
+  return { submit, stop: () => breaker.stop() };
+}
+
+function finish(waiting: Waiting, reply: TickReply): void {
+  if (waiting.isDone) return;
+  waiting.isDone = true;
+  waiting.turn.unanswered -= 1;
+  if (waiting.turn.unanswered === 0) clearTimeout(waiting.turn.timer);
+  waiting.resolve(reply);
+}
+
+function readReply(reply: unknown): TickReply {
+  const words = asList(reply);
+  if (words[0] === 'ERR') return { kind: 'failed', message: String(words[1]) };
+  return words.length === 0 ? { kind: 'ambiguous' } : { kind: 'answered', reply: words };
+}
+
+const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);

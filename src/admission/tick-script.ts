@@ -1,0 +1,16 @@
+/** The text of the Redis script and its hash. Read when an engine is made, never when this module is loaded. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+export type TickScript = { text: string; sha: string };
+
+/**
+ * Settlements must pass at full memory, and without the flag the server refuses the whole script; admission has a gate
+ * of its own. `clockLua` defines `readClock()`: tests put a clock there that stands still.
+ */
+export function loadTickScript(clockLua: string = readLua('tick-v1-clock.lua')): TickScript {
+  const text = `#!lua flags=allow-oom\n${clockLua}\n${readLua('tick-v1.lua')}`;
+  return { text, sha: createHash('sha1').update(text).digest('hex') };
+}
+
+const readLua = (name: string): string => readFileSync(new URL(name, import.meta.url), 'utf8');

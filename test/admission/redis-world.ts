@@ -1,0 +1,132 @@
+/** Engines on a real Redis, under a key prefix of their own, with a clock that the test moves. */
+import type { Redis } from 'ioredis';
+import type { Every } from '../../src/admission/clock.ts';
+import {
+  createRedisEngine,
+  type AdmissionLog,
+  type RedisEngine,
+  type RedisEngineOptions,
+} from '../../src/admission/redis-engine.ts';
+import type { UsageRecord } from '../../src/contract/flow.ts';
+import { openRedis } from '../../src/platform/redis.ts';
+import { startMs, suiteTimes, type EngineWorld, type Replica } from './engine-world.ts';
+
+export const redisUrl = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379';
+
+/** In place of the server's TIME: a key beside the others. Production never loads this text. */
+const clockLua = `
+local function readClock()
+  return tonumber(redis.call('GET', string.sub(KEYS[1], 1, -5) .. 'test-clock')) * 1000
+end
+`;
+
+export type LogLine = { level: 'info' | 'warn' | 'error'; message: string; details: object };
+
+export type RedisReplica = Replica & { engine: RedisEngine; limiter: Redis; background: Redis; lines: LogLine[] };
+
+export type RedisWorld = EngineWorld & {
+  keyPrefix: string;
+  /** A connection of the test's own. */
+  admin: Redis;
+  createReplica: (options?: ReplicaOptions) => Promise<RedisReplica>;
+  keys: () => Promise<string[]>;
+};
+
+export type ReplicaOptions = Partial<RedisEngineOptions> & { url?: string };
+
+export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { clock: 'fixed' }): Promise<RedisWorld> {
+  const keyPrefix = `tg-test-${process.pid}-${Math.random().toString(36).slice(2)}:`;
+  const admin = openRedis(redisUrl, { info: () => {}, warn: () => {} }, { commandTimeoutMs: 10_000 });
+  const replicas: RedisReplica[] = [];
+  let nowMs = startMs;
+  await new Promise<void>((resolve) => admin.once('ready', () => resolve()));
+  const setClock = () => admin.set(`${keyPrefix}{0}:test-clock`, nowMs);
+  if (options.clock === 'fixed') await setClock();
+
+  async function createReplica(own: ReplicaOptions = {}): Promise<RedisReplica> {
+    const { lines, log } = createLog();
+    const limiter = openRedis(own.url ?? redisUrl, log);
+    const background = openRedis(own.url ?? redisUrl, log, { commandTimeoutMs: 2000 });
+    const rows: UsageRecord[] = [];
+    let hasRoom = true;
+    const { every, run } = createManualTimers();
+    const engine = createRedisEngine({
+      ...suiteTimes,
+      limiter,
+      background,
+      sink: { append: (record) => rows.push(record), hasRoom: () => hasRoom },
+      log,
+      keyPrefix,
+      every,
+      ...(options.clock === 'fixed' ? { clockLua } : {}),
+      ...own,
+    });
+    const replica: RedisReplica = {
+      engine,
+      limiter,
+      background,
+      lines,
+      rows,
+      setRoom: (value) => {
+        hasRoom = value;
+      },
+      heartbeat: () => run(suiteTimes.heartbeatMs),
+      reap: () => run(suiteTimes.reapMs),
+    };
+    replicas.push(replica);
+    await engine.ready;
+    if (limiter.status !== 'ready') await new Promise<void>((resolve) => limiter.once('ready', () => resolve()));
+    return replica;
+  }
+
+  async function keys(): Promise<string[]> {
+    const found: string[] = [];
+    for await (const page of admin.scanStream({ match: `${keyPrefix}*`, count: 1000 }))
+      found.push(...(page as string[]));
+    return found.filter((name) => !name.endsWith(':test-clock')).sort();
+  }
+
+  return {
+    keyPrefix,
+    admin,
+    createReplica,
+    keys,
+    moveClock: async (milliseconds) => {
+      nowMs += milliseconds;
+      await setClock();
+    },
+    quiet: async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      await Promise.all(replicas.flatMap(({ limiter }) => (limiter.status === 'ready' ? limiter.ping() : [])));
+    },
+    close: async () => {
+      await Promise.all(replicas.map(({ engine }) => engine.close()));
+      for (const { limiter, background } of replicas) {
+        limiter.disconnect();
+        background.disconnect();
+      }
+      const left = [...(await keys()), `${keyPrefix}{0}:test-clock`];
+      await admin.unlink(...left);
+      admin.disconnect();
+    },
+  };
+}
+
+function createLog(): { lines: LogLine[]; log: AdmissionLog } {
+  const lines: LogLine[] = [];
+  const at = (level: LogLine['level']) => (details: object, message: string) => lines.push({ level, message, details });
+  return { lines, log: { info: at('info'), warn: at('warn'), error: at('error') } };
+}
+
+function createManualTimers(): { every: Every; run: (periodMs: number) => Promise<void> } {
+  const works = new Map<number, () => void | Promise<void>>();
+  return {
+    every: (periodMs, work) => {
+      works.set(periodMs, work);
+      return () => works.delete(periodMs);
+    },
+    run: async (periodMs) => {
+      await works.get(periodMs)?.();
+    },
+  };
+}
