@@ -22,9 +22,9 @@ import { emptyYamlFile, readYamlFile, type YamlFile } from './yaml-file.ts';
 export { ConfigError, type ConfigProblem } from './report.ts';
 
 export type ConfigInput = {
-  environment?: Readonly<Record<string, string | undefined>>;
-  flags?: Flags;
-  workingDirectory?: string;
+  environment?: Readonly<Record<string, string | undefined>> | undefined;
+  flags?: Flags | undefined;
+  workingDirectory?: string | undefined;
   providerIds: readonly string[];
   /** Providers of the registry that work without a key. */
   keylessProviderIds?: readonly string[];
@@ -40,7 +40,8 @@ type Context = {
   files: string[];
 };
 
-const projectConfigDirectory = join(import.meta.dirname, '..', '..', 'config');
+/** Where the shipped `gateway.yaml` and `models.yaml` are. */
+export const projectConfigDirectory = join(import.meta.dirname, '..', '..', 'config');
 
 export function loadConfig(input: ConfigInput): GatewayConfig {
   const { flags = {}, providerIds, keylessProviderIds = [], dialects } = input;
