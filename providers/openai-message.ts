@@ -23,15 +23,16 @@ export const commonNoise: readonly string[] = [
   'obfuscation',
 ];
 
-const handled = new Set(['role', 'content', 'reasoning', 'reasoning_content', 'tool_calls']);
+const handled = new Set(['role', 'content', 'reasoning', 'reasoning_content', 'tool_calls', 'index']);
 
-/** True for `{}`, `""`, `0`, null and nests of them: what a server prints for a member that it did not fill. */
-function isHollow(value: JsonValue | undefined): boolean {
+/** True for `{}`, `[]`, `""`, `0`, null and nests of them: what a server prints for a member that it did not fill. */
+export function isHollow(value: JsonValue | undefined): boolean {
   if (value === null || value === undefined || value === '' || value === 0) return true;
+  if (Array.isArray(value)) return value.length === 0;
   return isJsonObject(value) && Object.values(value).every(isHollow);
 }
 
-const hollowWhenEmpty = new Set(['refusal', 'function_call', 'audio', 'custom']);
+const hollowWhenEmpty = new Set(['refusal', 'function_call', 'audio', 'custom', 'reasoning_details']);
 
 export function withoutNoise(source: JsonObject, noise: readonly string[], taken?: ReadonlySet<string>): JsonObject {
   const kept: JsonObject = {};
@@ -68,12 +69,26 @@ function splitBlocks(blocks: readonly JsonValue[]): { content: string; reasoning
 const firstText = (...values: (JsonValue | undefined)[]): string =>
   values.find((value): value is string => typeof value === 'string' && value !== '') ?? '';
 
+/** The signed form of reasoning stays as it is; here it is read only where the vendor gives no plain text beside it. */
+function detailText(details: JsonValue | undefined): string {
+  if (!Array.isArray(details)) return '';
+  return details
+    .filter(isJsonObject)
+    .map((detail) => (detail.type === 'reasoning.text' ? blockText(detail.text) : ''))
+    .join('');
+}
+
 export function readMessage(message: JsonObject, noise: readonly string[]): MessageParts {
   const { content } = message;
   const blocks = Array.isArray(content) ? splitBlocks(content) : null;
   return {
     content: blocks?.content ?? (typeof content === 'string' ? content : null),
-    reasoning: firstText(message.reasoning_content, message.reasoning, blocks?.reasoning),
+    reasoning: firstText(
+      message.reasoning_content,
+      message.reasoning,
+      blocks?.reasoning,
+      detailText(message.reasoning_details),
+    ),
     toolCalls: Array.isArray(message.tool_calls) ? message.tool_calls.filter(isJsonObject) : [],
     rest: withoutNoise(message, noise, handled),
   };

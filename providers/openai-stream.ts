@@ -10,7 +10,7 @@ import type { ReplyContext, SseEvent, StreamTranslator } from '../src/contract/p
 import { brokenOff, findError, mapError } from './openai-errors.ts';
 import { isErrorFinish, mapFinish, type FinishReason } from './openai-finish.ts';
 import { toLegacyDeltas, usesLegacyFunctions } from './openai-legacy.ts';
-import { readMessage, withoutNoise, type MessageParts } from './openai-message.ts';
+import { isHollow, readMessage, withoutNoise, type MessageParts } from './openai-message.ts';
 import { ToolCallAssembler } from './openai-tool-calls.ts';
 import { readUsage, writeUsage } from './openai-usage.ts';
 
@@ -101,8 +101,9 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
       return this.#write({}, this.#finish(choice, reason, {}));
     });
     if (this.#context.includeUsage && this.#usage !== null) {
-      const usage = writeUsage(this.#usageChunk, this.#usage);
-      events.push(this.#event({ ...this.#members(this.#usageChunk), choices: [], usage }));
+      const isOwnChunk = Array.isArray(this.#usageChunk.choices) && this.#usageChunk.choices.length === 0;
+      const members = isOwnChunk ? this.#members(this.#usageChunk) : {};
+      events.push(this.#event({ ...members, choices: [], usage: writeUsage(this.#usageChunk, this.#usage) }));
     }
     return [...events, { event: '', data: '[DONE]' }];
   }
@@ -148,9 +149,11 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
     const delta = isJsonObject(source.delta) ? source.delta : isJsonObject(source.message) ? source.message : {};
     const extras = withoutNoise(source, this.#noise, choiceMembers);
     const logprobs = source.logprobs === undefined ? {} : { logprobs: source.logprobs };
-    const shown = this.#delta(choice, readMessage(delta, this.#noise), { ...logprobs, ...extras });
-    if (isErrorFinish(source.finish_reason, choice.hasOutput)) this.#failure ??= brokenOff();
     const reason = mapFinish(source.finish_reason);
+    // What a vendor says about the finish belongs on the finish chunk alone.
+    const besides = reason === null ? { ...logprobs, ...extras } : logprobs;
+    const shown = this.#delta(choice, readMessage(delta, this.#noise), besides);
+    if (isErrorFinish(source.finish_reason, choice.hasOutput)) this.#failure ??= brokenOff();
     if (reason === null) return shown;
     const silenced = source.logprobs === undefined ? {} : { logprobs: null };
     return [...shown, ...this.#finish(choice, reason, { ...silenced, ...extras })];
@@ -176,8 +179,8 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
     }
     if (parts.reasoning !== '') delta.reasoning_content = parts.reasoning;
     Object.assign(delta, withoutNulls(parts.rest, choice.hasRole), toolCalls);
-    const hasNews = Object.values({ ...extras, logprobs: extras.logprobs ?? null }).some((value) => value !== null);
-    if (choice.hasRole && Object.keys(delta).length === 0 && !hasNews) return [];
+    const saysNothing = Object.keys(delta).length === 0 && Object.values(extras).every(isHollow);
+    if (choice.hasRole && saysNothing) return [];
     choice.hasRole = true;
     choice.hasOutput ||= parts.reasoning !== '' || lengthOf(delta.content) > 0 || Object.keys(toolCalls).length > 0;
     this.#outputCharacters += lengthOf(delta.content) + parts.reasoning.length + lengthOf(parts.rest.refusal);
@@ -255,10 +258,7 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
 
 const emptyContent = (parts: MessageParts): JsonValue => (parts.toolCalls.length > 0 ? null : '');
 
-/** After the first delta a null says nothing; before it, it is part of OpenAI's own first delta. */
+/** After the first delta a null says nothing; in it, it is part of OpenAI's own form. */
 function withoutNulls(rest: JsonObject, hasRole: boolean): JsonObject {
-  if (!hasRole) return rest;
-  return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null && !isEmptyArray(value)));
+  return hasRole ? Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null)) : rest;
 }
-
-const isEmptyArray = (value: JsonValue | undefined): boolean => Array.isArray(value) && value.length === 0;
