@@ -15,6 +15,7 @@ export type Verdict = {
 const witnessDrift = 0.05;
 const rigLimit = 0.85;
 const mockBound = 0.9;
+const foreignLimit = 0.05;
 
 const requestsPerSecond = (row: UnaryRound): number => (row.requests * 1e6) / row.durationUs;
 
@@ -67,7 +68,10 @@ export type UnaryFigures = {
   requestsPerSecond: Summary | null;
   p50Us: Summary | null;
   p99Us: Summary | null;
-  /** `rig-limited`: the load's core was above 85 %; `mock-bound`: within 10 % of the mock's own ceiling. */
+  /**
+   * `rig-limited`: the load's core was above 85 %; `mock-bound`: within 10 % of the mock's own ceiling; and how much of
+   * the subject's core went to strangers, when that is enough to matter.
+   */
   marks: readonly string[];
   badReplies: number;
 };
@@ -105,6 +109,7 @@ export function unaryFigures(rows: readonly UnaryRound[], subject: string): Unar
   );
   const isBound = own.some((row) => requestsPerSecond(row) >= (ceilings.get(row.round) ?? Infinity) * mockBound);
   const loadBusy = quantile(own.map(({ loadCoreBusy }) => loadCoreBusy).filter(present), 0.5);
+  const foreign = quantile(own.map(({ foreignShare }) => foreignShare).filter(present), 0.5);
   return {
     cpuUs: summarize(own.map(cpuPerRequest).filter(present)),
     ratio: summarize(perRoundRatios(rows, { subject, base: floor, value: cpuPerRequest })),

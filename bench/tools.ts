@@ -31,21 +31,22 @@ export function hasProgram(program: string): boolean {
     });
 }
 
-const missingTools = (): readonly Tool[] => needed.filter(({ program }) => !hasProgram(program));
+const missingTools = (has: (program: string) => boolean): readonly Tool[] =>
+  needed.filter(({ program }) => !has(program));
 
 const installCommand = (tools: readonly Tool[]): string =>
   `apt-get install -y ${tools.map(({ debianPackage }) => debianPackage).join(' ')}`;
 
 /** One sentence; empty when nothing is missing. */
-export function missingToolsSentence(): string {
-  const missing = missingTools();
+export function missingToolsSentence(has: (program: string) => boolean = hasProgram): string {
+  const missing = missingTools(has);
   if (missing.length === 0) return '';
   return `The benchmark needs ${missing.map(({ program }) => program).join(', ')}: run "${installCommand(missing)}" as root.`;
 }
 
 /** As root on Debian it helps itself, so that a fresh container needs no second command. */
 export function installMissingTools(say: (message: string) => void): void {
-  const missing = missingTools();
+  const missing = missingTools(hasProgram);
   if (missing.length === 0 || process.getuid?.() !== 0 || !hasProgram('apt-get')) return;
   const command = `DEBIAN_FRONTEND=noninteractive ${installCommand(missing)}`;
   say(`installing what is missing: ${command}`);

@@ -7,7 +7,7 @@ import { createDatabase, startRedis, type BenchDatabase, type BenchRedis } from 
 import { createCpuReader } from '../process-cpu.ts';
 import { reasonOf } from '../rig.ts';
 import type { Purpose, RunningSubject, Subject, SubjectEnvironment } from './subject.ts';
-import { isBuilt, migrate, startGateway } from './tollgate.ts';
+import { migrate, serveHelp, startGateway } from './tollgate.ts';
 
 const ledgerTable = 'usage_events';
 
@@ -42,7 +42,7 @@ export const tollgateGoverned: Subject = {
   title: 'Tollgate, governed',
   hasEmbeddedMode: true,
   async start(environment, purpose): Promise<RunningSubject | { unavailable: string }> {
-    if (!isBuilt()) return { unavailable: 'not built yet' };
+    if (serveHelp() === null) return { unavailable: 'not built yet' };
     const stores = await openStores(environment, purpose);
     const { database, redis } = stores;
     environment.onEnd(() => closeStores(stores));

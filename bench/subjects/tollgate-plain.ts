@@ -1,6 +1,6 @@
 /** Ours with governance off: no key, no limits, no row. What is left is the price of the corridor itself. */
 import { generateApiKey } from '../../src/auth/api-key.ts';
-import { isBuilt, knowsFlag, startGateway } from './tollgate.ts';
+import { serveHelp, startGateway } from './tollgate.ts';
 import type { Subject } from './subject.ts';
 
 const flag = '--plain';
@@ -10,7 +10,7 @@ export const tollgatePlain: Subject = {
   title: 'Tollgate, plain',
   hasEmbeddedMode: false,
   async start(environment, { upstreamPort }) {
-    if (!isBuilt() || !knowsFlag(flag)) return { unavailable: 'not built yet' };
+    if (serveHelp()?.includes(flag) !== true) return { unavailable: 'not built yet' };
     const apiKey = generateApiKey().token;
     const gateway = await startGateway(environment, {
       upstreamPort,

@@ -28,12 +28,11 @@ export type GatewayLaunch = {
 
 export type RunningGateway = { port: number; owner: RunningProcess; firstReplyMs: number };
 
-export const isBuilt = (): boolean => existsSync(program);
-
-/** Does `serve` know this flag? Asked of its own help, so that a mode counts from the day it exists. */
-export function knowsFlag(flag: string): boolean {
+/** What `serve` says of itself; null while there is no such command. A mode counts from the day its flag is in here. */
+export function serveHelp(): string | null {
+  if (!existsSync(program)) return null;
   const help = spawnSync(process.execPath, [program, 'serve', '--help'], { encoding: 'utf8', timeout: 20_000 });
-  return `${help.stdout}${help.stderr}`.includes(flag);
+  return help.status === 0 ? `${help.stdout}${help.stderr}` : null;
 }
 
 /** JSON is YAML too. The file is copied beside its catalogue, which it names by a relative path. */

@@ -82,6 +82,12 @@ t.test('every target is listed in order and says why it is empty when it is', (t
   t.end();
 });
 
+t.test('a smoke run lists the four measures that it is for', (t) => {
+  const ids = new Set(targetFigures(exampleRecord({ kind: 'smoke' })).map(({ id }) => id));
+  t.same([...ids], ['M1', 'M3', 'M10', 'M13']);
+  t.end();
+});
+
 t.test('every empty target names our own failure when the gateway did not run', (t) => {
   const subjects = exampleRecord().subjects.map((row) =>
     row.id === 'tollgate-governed'

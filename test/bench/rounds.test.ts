@@ -78,12 +78,14 @@ t.test('a ratio needs both sides of the same round when one is missing', (t) => 
   t.end();
 });
 
-t.test('a row is marked when the rig or the mock was the limit', (t) => {
+t.test('a row is marked when the rig or the mock was the limit, or strangers used its core', (t) => {
   const rows = [
     direct(1, 60_000),
     unaryRow(1, 'nginx', 18, { requests: 55_000, loadCoreBusy: 0.99 }),
     unaryRow(1, 'bare-dispatch', 40),
+    unaryRow(1, 'portkey', 600, { foreignShare: 0.31 }),
   ];
+  t.same(unaryFigures(rows, 'portkey').marks, ['31 % of its core to others']);
   t.same(unaryFigures(rows, 'nginx').marks, ['rig-limited', 'mock-bound']);
   t.same(unaryFigures(rows, 'bare-dispatch').marks, []);
   t.end();
