@@ -159,7 +159,7 @@ function checkTogether(
   { databaseUrl, secret, publicUrl }: Together,
   { isProduction, report, file }: { isProduction: boolean; report: Report; file: YamlFile },
 ): void {
-  const hasComplaint = report.problems().some(({ message }) => message.startsWith('TOLLGATE_SECRET'));
+  const hasComplaint = report.problems().some(({ message }) => /^(TOLLGATE_SECRET|secret):/.test(message));
   if (isProduction && databaseUrl !== null && secret === null && !hasComplaint) {
     const text = 'needed in production with DATABASE_URL: all replicas must hash keys alike';
     report.refuse(environmentPlace, ['TOLLGATE_SECRET'], text);

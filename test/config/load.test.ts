@@ -145,6 +145,11 @@ t.test('demands a strong secret when it guards more than this process', (t) => {
   ]);
   t.equal(sandbox.load({ ...production, TOLLGATE_SECRET: strong }).secret?.reveal(), strong);
   t.equal(sandbox.load({ DATABASE_URL: 'postgres://h/d' }).secret, null);
+  sandbox.write('config/gateway.yaml', 'secret: short\n');
+  t.same(sandbox.problems(production), [
+    'gateway.yaml:1:9  secret: expected at least 32 characters; openssl rand -hex 32 makes a good one',
+  ]);
+  sandbox.write('config/gateway.yaml', '');
   t.match(sandbox.load({ TOLLGATE_SECRET: 'a'.repeat(32) }).warnings, [/^environment {2}TOLLGATE_SECRET: weak/]);
   t.end();
 });
