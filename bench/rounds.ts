@@ -116,7 +116,13 @@ export function unaryFigures(rows: readonly UnaryRound[], subject: string): Unar
     requestsPerSecond: summarize(own.map(requestsPerSecond)),
     p50Us: summarize(own.map(({ p50Us }) => p50Us)),
     p99Us: summarize(own.map(({ p99Us }) => p99Us)),
-    marks: [...(loadBusy > rigLimit ? ['rig-limited'] : []), ...(isBound && subject !== witness ? ['mock-bound'] : [])],
+    marks: [
+      ...(loadBusy > rigLimit ? ['rig-limited'] : []),
+      ...(isBound && subject !== witness ? ['mock-bound'] : []),
+      ...(foreign > foreignLimit && subject !== witness
+        ? [`${Math.round(foreign * 100)} % of its core to others`]
+        : []),
+    ],
     badReplies: own.reduce((sum, { badReplies }) => sum + badReplies, 0),
   };
 }
