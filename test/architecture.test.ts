@@ -120,11 +120,12 @@ const environmentOnlyInConfig = findText(
 
 const noConsole = findText(/\bconsole\./, () => true, 'console is used; log through the logger');
 
+/** A call, not the declaration of a function or of a method with typed arguments. */
+const settleCall = /(?<![.\w])settle\((?!\w+:)/;
+
 const settledInOnePlace: Rule = (sources) => {
   const callers = sources.filter((source) =>
-    source.text
-      .split('\n')
-      .some((line) => /(?<![.\w])settle\(/.test(withoutComment(line)) && !/function settle\(/.test(line)),
+    source.text.split('\n').some((line) => settleCall.test(withoutComment(line)) && !/function settle\(/.test(line)),
   );
   return callers.length <= 1
     ? []

@@ -100,6 +100,18 @@ export class GatewayError extends Error {
     this.extra = details.extra;
   }
 
+  /** The same error with further reply headers; its own win. */
+  withHeaders(headers: Readonly<Record<string, string>>): GatewayError {
+    return new GatewayError(this.kind, {
+      message: this.message,
+      param: this.param,
+      code: this.code,
+      headers: { ...headers, ...this.headers },
+      cause: this.cause,
+      ...(this.extra === undefined ? {} : { extra: this.extra }),
+    });
+  }
+
   /** The OpenAI envelope; all four members are always present. */
   toBody(): { error: Record<string, unknown> } {
     return {

@@ -1,0 +1,49 @@
+/**
+ * Token counts where no provider has counted: before a request is admitted, and after a stream that ended without usage.
+ * Never a tokenizer: it would hold the event loop for the length of a prompt. Spec: reliability 2.4 "Reservation".
+ */
+import type { JsonObject } from '../contract/json.ts';
+
+/** An attachment costs by its resolution or pages, not by its bytes; this is a large image. */
+const attachmentTokens = 1_500;
+const bytesPerTokenUpper = 2;
+const charactersPerToken = 4;
+const base64Mark = ';base64,';
+/** What a reply is taken to need when the caller set no bound. */
+const defaultOutputTokens = 1_024;
+
+/** Over-estimates on purpose: what is too much comes back at settlement. */
+export function estimateInputTokens(rawBody: Buffer): number {
+  let textBytes = rawBody.length;
+  let attachments = 0;
+  let at = rawBody.indexOf(base64Mark);
+  while (at !== -1) {
+    const end = rawBody.indexOf('"', at);
+    const dataEnd = end === -1 ? rawBody.length : end;
+    textBytes -= dataEnd - at;
+    attachments += 1;
+    at = rawBody.indexOf(base64Mark, dataEnd);
+  }
+  return Math.ceil(textBytes / bytesPerTokenUpper) + attachments * attachmentTokens;
+}
+
+/** The most that the reply may hold, per choice, times the choices. `maxOutputTokens` is the model's own cap. */
+export function estimateOutputTokens(body: JsonObject, maxOutputTokens: number | null): number {
+  const asked = numberOf(body['max_completion_tokens']) ?? numberOf(body['max_tokens']) ?? defaultOutputTokens;
+  const perChoice = maxOutputTokens === null ? asked : Math.min(asked, maxOutputTokens);
+  return perChoice * (numberOf(body['n']) ?? 1);
+}
+
+/** For what was delivered without a count. */
+export function tokensOfCharacters(characters: number): number {
+  return Math.ceil(characters / charactersPerToken);
+}
+
+/** Input of a request whose provider reported nothing: nearer to the truth than the reservation, which must not be too low. */
+export function likelyInputTokens(estimatedInputTokens: number): number {
+  return Math.ceil((estimatedInputTokens * bytesPerTokenUpper) / charactersPerToken);
+}
+
+function numberOf(value: unknown): number | null {
+  return typeof value === 'number' ? value : null;
+}
