@@ -1,0 +1,230 @@
+/**
+ * The composition root: builds the rooms and hands each what it needs. The path of a request, in order:
+ *
+ *   http/server      a request id and the clock's start; caps on headers, body and time
+ *   http/v1/scope    API key -> principal (onRequest, before the body is read); the body as one buffer
+ *   gateway/chat-corridor   body understood, model resolved, limits asked
+ *   gateway/relay    adapt, send, pipe, meter: per target until one answers
+ *   gateway/settle   the one exit: slot, buckets, row, metrics, log line
+ *   usage/ledger     the row into Postgres
+ */
+import type { FastifyInstance } from 'fastify';
+import { createDeclaredProvider, dialects, registry } from '../providers/index.ts';
+import { createMonotonicWallClock } from './admission/clock.ts';
+import { createInProcessEngine } from './admission/in-process-engine.ts';
+import { createRedisEngine } from './admission/redis-engine.ts';
+import { createKeyAuthenticator } from './auth/key-authenticator.ts';
+import type { GatewayConfig, ProviderConfig } from './config/types.ts';
+import type { AdmissionEngine, UsageSink } from './contract/admission.ts';
+import type { ProviderAdapter } from './contract/provider.ts';
+import { createChatCorridor } from './gateway/chat-corridor.ts';
+import { Exchange } from './gateway/exchange.ts';
+import { createRandomId } from './gateway/random-id.ts';
+import { createRelay, type Provider } from './gateway/relay.ts';
+import { createSettle } from './gateway/settle.ts';
+import { createWatchdog } from './gateway/watchdog.ts';
+import { opsScope } from './http/ops.ts';
+import { createServer } from './http/server.ts';
+import { v1Scope } from './http/v1/scope.ts';
+import type { Logger } from './platform/logger.ts';
+import { createMetrics, type Metrics } from './platform/metrics.ts';
+import type { OpenDatabase } from './platform/postgres.ts';
+import { openRedis } from './platform/redis.ts';
+import { createUuidSource } from './platform/uuid.ts';
+import { createRouter } from './routing/router.ts';
+import { findKeyByPublicId } from './store/api-keys.ts';
+import type { StoreSchema } from './store/schema.ts';
+import { insertUsageEvents } from './store/usage-events.ts';
+import { createUpstreamClient } from './upstream/client.ts';
+import { createLedger } from './usage/ledger.ts';
+
+/** What the configuration may name; the command line checks files with it. */
+export const known = {
+  providerIds: Object.keys(registry),
+  keylessProviderIds: Object.values<ProviderAdapter>(registry).flatMap(({ id, needsKey }) => (needsKey ? [] : [id])),
+  dialects,
+};
+
+export type AppOptions = {
+  config: GatewayConfig;
+  database: OpenDatabase<StoreSchema>;
+  pepper: string;
+  log: Logger;
+  /** How often the clocks of running requests are looked at. */
+  sweepMs?: number;
+};
+
+export interface App {
+  server: FastifyInstance;
+  metrics: Metrics;
+  /** Stops taking requests, lets running ones end until the deadline, settles and flushes everything, closes. */
+  close(drain: { delayMs: number; deadlineMs: number }): Promise<void>;
+}
+
+const pgliteBatchRows = 200;
+const postgresBatchRows = 1000;
+const ledgerCapRows = 200_000;
+const flushDeadlineMs = 15_000;
+
+export async function createApp(options: AppOptions): Promise<App> {
+  const { config, database, log } = options;
+  const metrics = createMetrics();
+  const ledger = createLedger({
+    insert: (records) => insertUsageEvents(database.db, records),
+    batchRows: database.kind === 'pglite' ? pgliteBatchRows : postgresBatchRows,
+    intervalMs: 100,
+    capRows: ledgerCapRows,
+    retryMs: 200,
+    onWritten: (records) => {
+      for (const { rank } of records) metrics.usageRows.inc({ rank: String(rank) });
+    },
+    onFailure: (error, waitingRows) =>
+      log.warn({ err: error, waiting_rows: waitingRows }, 'usage rows wait for the database'),
+    onPoison: (record, error) => log.error({ err: error, record }, 'the database refuses a usage row'),
+  });
+  const { engine, closeEngine } = createEngine(config, ledger, log);
+  const providers = openProviders(config);
+  const router = createRouter({
+    catalogue: config.catalogue,
+    aliases: config.aliases,
+    providerIds: [...providers.keys()],
+  });
+  const upstream = createUpstreamClient({ connectMs: config.timeouts.connectMs });
+  const watchdog = createWatchdog(options.sweepMs ?? 250);
+  const relay = createRelay({
+    providers,
+    upstream,
+    timeouts: config.timeouts,
+    watchdog,
+    randomId: createRandomId(),
+    onDispatched: (flow) => engine.markDispatched(flow.requestId, flow.principal.accountId),
+    onProgress: (flow, outputTokens) =>
+      engine.reportProgress(flow.requestId, flow.principal.accountId, flow.inputTokens + outputTokens),
+    onAttempt: (target, result, hasNext) => {
+      const outcome = result.error === null ? 'ok' : result.error.kind;
+      metrics.attempts.inc({ provider: target.providerId, result: outcome });
+      if (hasNext) metrics.failovers.inc({ provider: target.providerId, reason: outcome });
+    },
+    settle: createSettle({ engine, metrics, log }),
+  });
+  const serveChat = createChatCorridor({ router, engine, relay, metrics });
+  const { authenticate } = createKeyAuthenticator({
+    pepper: options.pepper,
+    findKey: (publicId) => findKeyByPublicId(database.db, publicId),
+    tierOf: (tierId) => config.tiers[tierId],
+    clock: () => Date.now(),
+  });
+
+  let isDraining = false;
+  let isReady = false;
+  const server = createServer({
+    log,
+    bodyLimitBytes: config.bodyLimitBytes,
+    trustProxy: config.trustProxy,
+    createRequestId: createUuidSource(),
+  });
+  await server.register(v1Scope, {
+    prefix: '/v1',
+    authenticate,
+    serveChat,
+    router,
+    metrics,
+    isDraining: () => isDraining,
+  });
+  await server.register(opsScope, {
+    metrics,
+    readiness: () => {
+      if (isDraining) return 'draining';
+      return isReady ? null : 'the admission engine has no contact with its store yet';
+    },
+    observe: () => {
+      metrics.openLeases.set(engine.openLeases());
+      metrics.journalDepth.set(ledger.depth());
+    },
+  });
+  engine.ready.then(
+    () => {
+      isReady = true;
+    },
+    (error: unknown) => log.error({ err: error }, 'the admission engine cannot be used'),
+  );
+
+  return {
+    server,
+    metrics,
+    async close(drain) {
+      isDraining = true;
+      await pause(drain.delayMs);
+      server.server.close();
+      server.server.closeIdleConnections();
+      const deadline = performance.now() + drain.deadlineMs;
+      while (watchdog.size() > 0 && performance.now() < deadline) await pause(50);
+      watchdog.each((running) => {
+        if (running instanceof Exchange) running.drain();
+      });
+      await server.close();
+      watchdog.close();
+      await closeEngine();
+      const left = await ledger.close(flushDeadlineMs);
+      if (left.length > 0) log.error({ rows: left.length }, 'usage rows could not be written before the end');
+      await upstream.destroy();
+    },
+  };
+}
+
+const pause = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));
+
+type ReadyEngine = AdmissionEngine & { ready: Promise<void> };
+
+function createEngine(
+  config: GatewayConfig,
+  sink: UsageSink,
+  log: Logger,
+): { engine: ReadyEngine; closeEngine: () => Promise<void> } {
+  if (config.redisUrl === null) {
+    const engine = createInProcessEngine({ clock: createMonotonicWallClock(), sink });
+    return { engine: { ...engine, ready: Promise.resolve() }, closeEngine: () => engine.close() };
+  }
+  const url = config.redisUrl.reveal();
+  const limiter = openRedis(url, log, { name: 'tollgate-limiter' });
+  const background = openRedis(url, log, { name: 'tollgate-background', commandTimeoutMs: 2000 });
+  const engine = createRedisEngine({ limiter, background, sink, log });
+  return {
+    engine,
+    async closeEngine() {
+      await engine.close();
+      limiter.disconnect();
+      background.disconnect();
+    },
+  };
+}
+
+function openProviders(config: GatewayConfig): Map<string, Provider> {
+  return new Map(config.providers.map((entry) => [entry.id, openProvider(entry)]));
+}
+
+function openProvider(entry: ProviderConfig): Provider {
+  const adapter = adapterOf(entry);
+  const base = new URL(entry.baseUrl ?? adapter.baseUrl);
+  return {
+    adapter,
+    origin: base.origin,
+    basePath: base.pathname.replace(/\/+$/, ''),
+    allowPrivate: entry.allowPrivate,
+    headers: {
+      'content-type': 'application/json',
+      'accept-encoding': 'identity',
+      'user-agent': 'tollgate',
+      ...(entry.key === null ? {} : adapter.authorize(entry.key.reveal())),
+    },
+  };
+}
+
+function adapterOf(entry: ProviderConfig): ProviderAdapter {
+  const registered = Object.hasOwn(registry, entry.id) ? registry[entry.id as keyof typeof registry] : undefined;
+  if (entry.dialect === null) {
+    if (registered === undefined) throw new Error(`provider ${entry.id}: neither built in nor declared with a dialect`);
+    return registered;
+  }
+  return createDeclaredProvider({ id: entry.id, dialect: entry.dialect, baseUrl: entry.baseUrl ?? '' });
+}

@@ -1,0 +1,179 @@
+/**
+ * The corridor. From an admitted flow to its end: for each target until one answers, adapt, send, pipe, meter; then one
+ * `finally` that settles once. It awaits the end of the pipe, not the handing over of a stream. Another target is tried
+ * only while the caller has seen nothing. Throws the `GatewayError` that the caller must be told, when nothing was sent.
+ * Spec: DESIGN 2 "The corridor", reliability 2.4.
+ */
+import type { Timeouts } from '../config/types.ts';
+import { gatewayError, GatewayError } from '../contract/errors.ts';
+import type { Target } from '../contract/flow.ts';
+import type { JsonObject } from '../contract/json.ts';
+import type { ChatEndpoint, ProviderAdapter, RequestEdit } from '../contract/provider.ts';
+import type { UpstreamClient } from '../upstream/client.ts';
+import { playScript } from '../upstream/scripted.ts';
+import { editBody } from './body-edit.ts';
+import { Exchange, type AttemptResult } from './exchange.ts';
+import { newOutcome, type Flow, type Outcome } from './flow.ts';
+import { createReplySteps } from './reply.ts';
+import { isWorthAnotherTarget, withRetryAdvice } from './retry.ts';
+import type { Watchdog } from './watchdog.ts';
+
+/** A provider that is on: its adapter and where and as whom we reach it. */
+export type Provider = {
+  adapter: ProviderAdapter;
+  origin: string;
+  /** Path of the base URL, without a trailing slash. */
+  basePath: string;
+  allowPrivate: boolean;
+  /** From the adapter's `authorize`; made once. */
+  headers: Readonly<Record<string, string>>;
+};
+
+export type RelayOptions = {
+  providers: ReadonlyMap<string, Provider>;
+  upstream: UpstreamClient;
+  timeouts: Timeouts;
+  watchdog: Watchdog;
+  randomId(): string;
+  /** The request has left for an upstream. */
+  onDispatched(flow: Flow): void;
+  onProgress(flow: Flow, outputTokens: number): void;
+  /** Tells what happened to one attempt. */
+  onAttempt(target: Target, result: AttemptResult, hasNext: boolean): void;
+  /** The one exit: called exactly once for each flow. */
+  settle: (flow: Flow, outcome: Outcome) => void;
+};
+
+export type Relay = (flow: Flow) => Promise<void>;
+
+export function createRelay(options: RelayOptions): Relay {
+  const { settle } = options;
+
+  return async function relay(flow) {
+    const outcome = newOutcome();
+    try {
+      await deliver(flow, outcome);
+    } catch (error) {
+      outcome.error =
+        error instanceof GatewayError
+          ? error
+          : gatewayError('internal', { message: 'Something went wrong inside the gateway.', cause: error });
+      throw outcome.error;
+    } finally {
+      settle(flow, outcome);
+    }
+  };
+
+  async function deliver(flow: Flow, outcome: Outcome): Promise<void> {
+    const { targets } = flow.route;
+    let lastError: GatewayError | null = null;
+    for (const [index, target] of targets.entries()) {
+      if (flow.client.destroyed) {
+        outcome.ending = 'client_abort';
+        outcome.httpStatus = 499;
+        return;
+      }
+      const result = await attempt(flow, target, outcome);
+      const hasNext = index + 1 < targets.length && isWorthAnotherTarget(result);
+      options.onAttempt(target, result, hasNext);
+      if (result.error === null || result.hasStarted || isCut(result)) return;
+      lastError = result.error;
+      if (!hasNext) break;
+    }
+    if (lastError !== null) throw lastError;
+  }
+
+  async function attempt(flow: Flow, target: Target, outcome: Outcome): Promise<AttemptResult> {
+    const provider = options.providers.get(target.providerId);
+    const endpoint = provider?.adapter.endpoints.chat;
+    if (provider === undefined || endpoint === undefined) {
+      throw gatewayError('modelNotFound', { message: `\`${flow.route.publicModel}\` does not serve this endpoint.` });
+    }
+    const startedMs = performance.now();
+    const edit = adapt(flow, target, endpoint);
+    const exchange = send(flow, { target, provider, endpoint, edit }, outcome);
+    const raw = await exchange.result;
+    const result = raw.error === null ? raw : { ...raw, error: withRetryAdvice(raw.error, exchange.upstreamHeaders) };
+    outcome.attempts.push({
+      provider: target.providerId,
+      model: target.upstreamModel,
+      status: result.upstreamStatus,
+      errorCode: result.error === null ? null : (result.error.code ?? result.error.kind),
+      durationMs: Math.round(performance.now() - startedMs),
+    });
+    record(flow, outcome, target, result);
+    return result;
+  }
+
+  function adapt(flow: Flow, target: Target, endpoint: ChatEndpoint): RequestEdit {
+    const edit = endpoint.request(flow.request.body, target);
+    const [param] = edit.dropped;
+    if (param === undefined || !flow.isStrict) return edit;
+    throw gatewayError('unsupportedParameter', {
+      message: `The model \`${flow.route.publicModel}\` does not support \`${param}\`, and strict mode was asked for. Leave it out or choose another model.`,
+      param,
+    });
+  }
+
+  type Sending = { target: Target; provider: Provider; endpoint: ChatEndpoint; edit: RequestEdit };
+
+  function send(flow: Flow, sending: Sending, outcome: Outcome): Exchange {
+    const { target, provider, endpoint, edit } = sending;
+    const context = {
+      publicModel: flow.route.publicModel,
+      includeUsage: flow.request.includeUsage,
+      created: Math.floor(flow.startedAtMs / 1000),
+      randomId: () => options.randomId(),
+    };
+    const steps = createReplySteps({
+      flow,
+      target,
+      adapter: provider.adapter,
+      endpoint,
+      context,
+      edit,
+      attempt: outcome.attempts.length + 1,
+      onOverhead: (micros) => {
+        outcome.overheadMicros = micros;
+      },
+      onDispatched: () => options.onDispatched(flow),
+      onProgress: (outputTokens) => options.onProgress(flow, outputTokens),
+    });
+    const exchange = new Exchange({ flow, steps, timeouts: options.timeouts, watchdog: options.watchdog });
+    const path = endpoint.path(target);
+    const body = editBody(flow.request, edit);
+    if (provider.adapter.answer !== undefined) {
+      const script = provider.adapter.answer({ path, body: JSON.parse(body.toString()) as JsonObject, context });
+      exchange.attach(playScript(script, exchange));
+      return exchange;
+    }
+    const request = {
+      origin: provider.origin,
+      path: provider.basePath + path,
+      allowPrivate: provider.allowPrivate,
+      headers: provider.headers,
+      body,
+    };
+    exchange.attach(options.upstream.send(request, exchange));
+    return exchange;
+  }
+
+  function record(flow: Flow, outcome: Outcome, target: Target, result: AttemptResult): void {
+    outcome.ending = result.ending;
+    outcome.target = target;
+    outcome.isDispatched ||= result.isDispatched;
+    outcome.error = result.error;
+    outcome.usage = result.usage;
+    outcome.outputTokens = result.outputTokens;
+    outcome.httpStatus = statusOf(result);
+    if (result.firstByteAtMs !== null) outcome.ttftMs = result.firstByteAtMs - flow.startedMonotonicMs;
+  }
+}
+
+/** What the caller saw: a stream that broke off had begun with 200, a client that left saw nothing more. */
+function statusOf(result: AttemptResult): number {
+  if (result.error === null || (result.hasStarted && !isCut(result))) return 200;
+  return result.error.status;
+}
+
+const isCut = (result: AttemptResult): boolean => result.ending === 'client_abort' || result.ending === 'client_stall';

@@ -1,0 +1,116 @@
+/** From the upstream's reply to the caller's: headers of ours only, the adapter's changes, in-band errors, the cost. */
+import type { IncomingHttpHeaders } from 'node:http';
+import { gatewayError, type GatewayError } from '../contract/errors.ts';
+import type { Target } from '../contract/flow.ts';
+import { isJsonObject, type JsonValue } from '../contract/json.ts';
+import type { ChatEndpoint, ProviderAdapter, ReplyContext, RequestEdit } from '../contract/provider.ts';
+import { tokensOfCharacters } from '../usage/estimate.ts';
+import { costPicoUsd, shortUsd } from '../usage/price.ts';
+import type { CollectedReply, ExchangeSteps } from './exchange.ts';
+import type { Flow } from './flow.ts';
+import { PassthroughPipe } from './passthrough-pipe.ts';
+import { TranslatedPipe } from './translated-pipe.ts';
+
+export type ReplyOptions = {
+  flow: Flow;
+  target: Target;
+  adapter: ProviderAdapter;
+  endpoint: ChatEndpoint;
+  context: ReplyContext;
+  edit: RequestEdit;
+  /** 1 for the first. */
+  attempt: number;
+  onOverhead(micros: number): void;
+  onDispatched(): void;
+  onProgress(outputTokens: number): void;
+};
+
+export function createReplySteps(options: ReplyOptions): ExchangeSteps {
+  const { flow, target, adapter, endpoint, context, edit } = options;
+  const sentAtMs = performance.now();
+  const beforeSendMs = sentAtMs - flow.startedMonotonicMs;
+
+  function commonHeaders(upstream: IncomingHttpHeaders, answeredAtMs: number): Record<string, string> {
+    const nowMs = performance.now();
+    const overheadMicros = Math.round((beforeSendMs + (nowMs - answeredAtMs)) * 1000);
+    options.onOverhead(overheadMicros);
+    const headers: Record<string, string> = {
+      'x-request-id': publicRequestId(flow.requestId),
+      'openai-processing-ms': String(Math.round(nowMs - flow.startedMonotonicMs)),
+      'openai-version': '2020-10-01',
+      'x-content-type-options': 'nosniff',
+      ...flow.limitHeaders,
+      'x-tollgate-provider': target.providerId,
+      'x-tollgate-model': `${target.providerId}/${target.upstreamModel}`,
+      'x-tollgate-attempts': String(options.attempt),
+      'x-tollgate-overhead-us': String(overheadMicros),
+    };
+    const upstreamId = upstream['x-request-id'] ?? upstream['request-id'];
+    if (typeof upstreamId === 'string' && /^[\x21-\x7e]{1,200}$/.test(upstreamId)) {
+      headers['x-tollgate-upstream-request-id'] = upstreamId;
+    }
+    if (edit.dropped.length > 0) headers['x-tollgate-dropped-params'] = edit.dropped.join(', ');
+    return headers;
+  }
+
+  return {
+    onDispatched: () => options.onDispatched(),
+    onProgress: (outputTokens) => options.onProgress(outputTokens),
+
+    openPipe() {
+      if (endpoint.stream !== undefined) return new TranslatedPipe(endpoint.stream(context), tokensOfCharacters);
+      return new PassthroughPipe({
+        cutUsage: !flow.request.includeUsage,
+        findError: (body, eventName) => adapter.findError(body, eventName),
+        readUsage: (body) => endpoint.usage(body),
+      });
+    },
+
+    streamHeaders(upstream) {
+      return {
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-cache, no-transform',
+        'x-accel-buffering': 'no',
+        ...commonHeaders(upstream, performance.now()),
+      };
+    },
+
+    finishReply(reply) {
+      const answeredAtMs = performance.now();
+      const json = parseReply(reply.body);
+      if (reply.status >= 300) throw failedReply(adapter, reply, json);
+      if (!isJsonObject(json)) throw badReply('The provider answered with something that is not JSON.');
+      const failure = adapter.findError(json, '');
+      if (failure !== null) throw failure;
+      const adapted = endpoint.response(json, context);
+      const body = adapted.body === null ? reply.body : Buffer.from(JSON.stringify(adapted.body));
+      const headers = commonHeaders(reply.headers, answeredAtMs);
+      headers['content-type'] = 'application/json';
+      headers['content-length'] = String(body.length);
+      if (adapted.usage !== null) {
+        headers['x-tollgate-cost-usd'] = shortUsd(costPicoUsd(adapted.usage, target.model?.price ?? null));
+      }
+      return { headers, body, usage: adapted.usage };
+    },
+  };
+}
+
+/** As OpenAI's own look: `req_` and 32 hex digits. */
+export const publicRequestId = (requestId: string): string => `req_${requestId.replaceAll('-', '')}`;
+
+function parseReply(body: Buffer): JsonValue | undefined {
+  try {
+    return JSON.parse(body.toString()) as JsonValue;
+  } catch {
+    // HTML of a proxy, an empty body, half a document: told by its absence, and never shown to a caller.
+    return undefined;
+  }
+}
+
+function failedReply(adapter: ProviderAdapter, reply: CollectedReply, json: JsonValue | undefined): GatewayError {
+  // A redirect is never followed: it could lead the provider's key anywhere.
+  if (reply.status < 400) return badReply('The provider answered with a redirect.');
+  return adapter.mapError(reply.status, json);
+}
+
+const badReply = (message: string): GatewayError => gatewayError('upstreamBadReply', { message });

@@ -1,0 +1,42 @@
+/** What the gateway itself says on a stream, and how it tells a stream from a reply. */
+import type { IncomingHttpHeaders } from 'node:http';
+import { gatewayError, type GatewayError } from '../contract/errors.ts';
+import type { UpstreamFailure } from '../upstream/client.ts';
+
+export const keepAliveComment = ': ping\n\n';
+
+/** The blank line is what makes the SDKs raise it; no end marker follows an error. */
+export function errorFrame(error: GatewayError): string {
+  return `data: ${JSON.stringify(error.toBody())}\n\n`;
+}
+
+export function isEventStream(headers: IncomingHttpHeaders): boolean {
+  return headers['content-type']?.toLowerCase().startsWith('text/event-stream') === true;
+}
+
+/** Some proxies lose the content type; the first bytes tell. */
+export function beginsLikeEvents(chunk: Buffer): boolean {
+  return /^(?:\uFEFF)?\s*(?:data:|event:|id:|retry:|:)/.test(chunk.toString('utf8', 0, 32));
+}
+
+export function failureError(failure: UpstreamFailure): GatewayError {
+  switch (failure.kind) {
+    case 'connect_timeout':
+      return gatewayError('upstreamTimeout', {
+        message: 'The provider could not be reached in time.',
+        cause: failure.cause,
+      });
+    case 'unreachable':
+    case 'private_address':
+      return gatewayError('upstreamUnreachable', {
+        message: 'The provider could not be reached.',
+        cause: failure.cause,
+      });
+    case 'reset':
+    case 'aborted':
+      return gatewayError('upstreamUnreachable', {
+        message: 'The provider closed the connection before it answered.',
+        cause: failure.cause,
+      });
+  }
+}

@@ -1,0 +1,86 @@
+import t from 'tap';
+import { post, startGateway } from '../support/gateway.ts';
+import { completion, sendJson, startUpstream, streamText, openStream } from '../support/upstream.ts';
+
+const messages = [{ role: 'user', content: 'hi' }];
+
+t.test('a reply passes byte for byte, is metered, priced, logged and settled', async (t) => {
+  const reply = completion('hello');
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, reply));
+  const gateway = await startGateway(t, {
+    environment: { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url },
+  });
+  const key = await gateway.createKey();
+  const body =
+    '{ "model" : "openai/gpt-4o-mini",\n"messages":[{"role":"user","content":"hi"}], "brand_new": {"x": 1e0} }';
+  const response = await post(gateway, key.token, body);
+  t.equal(response.status, 200);
+  t.equal(await response.text(), JSON.stringify(reply));
+  t.equal(upstream.requests[0]?.rawBody, body.replace('openai/gpt-4o-mini', 'gpt-4o-mini'));
+  t.equal(upstream.requests[0]?.headers.authorization, 'Bearer sk-upstream');
+  t.match(Object.fromEntries(response.headers), {
+    'content-type': 'application/json',
+    'x-request-id': /^req_[0-9a-f]{32}$/,
+    'openai-version': '2020-10-01',
+    'openai-processing-ms': /^\d+$/,
+    'x-ratelimit-limit-requests': '5000',
+    'x-ratelimit-remaining-requests': '4999',
+    'x-ratelimit-reset-requests': /ms$/,
+    'x-ratelimit-limit-tokens': '100000000',
+    'x-tollgate-provider': 'openai',
+    'x-tollgate-model': 'openai/gpt-4o-mini',
+    'x-tollgate-attempts': '1',
+    'x-tollgate-upstream-request-id': 'req_upstream',
+    'x-tollgate-cost-usd': '0.00000315',
+  });
+  const [row] = await gateway.rows(1);
+  t.match(row, {
+    account_id: key.accountId,
+    key_id: key.keyId,
+    tier: 'plus',
+    endpoint: 'chat.completions',
+    model: 'openai/gpt-4o-mini',
+    provider: 'openai',
+    upstream_model: 'gpt-4o-mini',
+    stream: false,
+    status: 'ok',
+    http_status: 200,
+    usage_source: 'provider',
+    prompt_tokens: 9,
+    completion_tokens: 3,
+    rank: 3,
+  });
+  t.equal(`req_${String(row?.['request_id']).replaceAll('-', '')}`, response.headers.get('x-request-id'));
+  const lines = gateway.logLines().filter(({ msg }) => msg === 'request');
+  t.equal(lines.length, 1);
+  t.match(lines[0], { status: 200, outcome: 'ok', prompt_tokens: 9, cost_usd: '0.00000315' });
+});
+
+t.test('a stream passes byte for byte when usage was asked for, and without it when not', async (t) => {
+  const sent: string[] = [];
+  const upstream = await startUpstream(t, (request, response) => {
+    const text = streamText(request, ['hé', '😀']);
+    sent.push(text);
+    openStream(response);
+    response.end(text);
+  });
+  const gateway = await startGateway(t, {
+    environment: { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url },
+  });
+  const { token } = await gateway.createKey();
+  const asked = await post(gateway, token, {
+    model: 'gpt-4o-mini',
+    messages,
+    stream: true,
+    stream_options: { include_usage: true },
+  });
+  t.equal(await asked.text(), sent[0]);
+  t.equal(asked.headers.get('content-type'), 'text/event-stream; charset=utf-8');
+  t.equal(asked.headers.get('x-accel-buffering'), 'no');
+  const notAsked = await post(gateway, token, { model: 'gpt-4o-mini', messages, stream: true });
+  t.equal(await notAsked.text(), streamText({ ...upstream.requests[1], body: {} } as never, ['hé', '😀']));
+  t.same(upstream.requests[1]?.body['stream_options'], { include_usage: true });
+  const rows = await gateway.rows(2);
+  for (const row of rows)
+    t.match(row, { status: 'ok', stream: true, prompt_tokens: 9, completion_tokens: 3, usage_source: 'provider' });
+});

@@ -1,0 +1,129 @@
+/** The whole gateway in this process, on a port of its own, with a database of its own and keys as a test wants them. */
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { type App, createApp, known } from '../../src/app.ts';
+import { derivePepper, displayParts, generateApiKey, hashApiKey } from '../../src/auth/api-key.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { Limits } from '../../src/contract/flow.ts';
+import { createLogger } from '../../src/platform/logger.ts';
+import { insertKey } from '../../src/store/api-keys.ts';
+import { createPgliteDatabase, createTestDatabase, type TestDatabase } from './database.ts';
+
+export type TestGateway = {
+  url: string;
+  app: App;
+  database: TestDatabase;
+  /** A key of a fresh account; the token is ready for a bearer header. */
+  createKey(tier?: string, more?: { limits?: Partial<Limits>; models?: readonly string[] }): Promise<TestKey>;
+  /** Rows of the ledger, once as many as expected are there. */
+  rows(count: number): Promise<Record<string, unknown>[]>;
+  /** The log so far, a parsed object per line. */
+  logLines(): Record<string, unknown>[];
+};
+
+export type TestKey = { token: string; accountId: string; keyId: string };
+
+export type GatewayOptions = {
+  /** gateway.yaml; the tiers of `defaultYaml` stand in when it has none. */
+  yaml?: string;
+  environment?: Record<string, string>;
+  sweepMs?: number;
+  /** True: a database in memory, as in the embedded mode. */
+  embedded?: boolean;
+};
+
+const secret = 'a-secret-for-tests-of-32-characters';
+
+const tiers = `
+tiers:
+  free:       { price: 0,      rpm: 10,    tpm: 20k,  concurrency: 2,  history: 7d,  models: "*" }
+  plus:       { price: 99,     rpm: 5000,  tpm: 100m, concurrency: 500, history: 90d, models: "*" }
+`;
+
+export async function startGateway(t: Test, options: GatewayOptions = {}): Promise<TestGateway> {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
+  const yaml = options.yaml ?? '';
+  writeFileSync(join(folder, 'gateway.yaml'), yaml.includes('tiers:') ? yaml : `${yaml}\n${tiers}`);
+  const config = loadConfig({
+    ...known,
+    environment: { TOLLGATE_DATA: folder, TOLLGATE_SECRET: secret, LOG_LEVEL: 'info', ...options.environment },
+    flags: { config: join(folder, 'gateway.yaml') },
+    workingDirectory: folder,
+  });
+  const database = options.embedded === true ? await createPgliteDatabase(t) : await createTestDatabase(t);
+  const logFile = join(folder, 'log.jsonl');
+  const { log, flush } = createLogger({ level: 'info', destination: logFile });
+  const { pepper, pepperId } = derivePepper(secret);
+  const app = await createApp({ config, database, pepper, log, sweepMs: options.sweepMs ?? 20 });
+  await app.server.listen({ host: '127.0.0.1', port: 0 });
+  const address = app.server.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  t.teardown(async () => {
+    app.server.server.closeAllConnections();
+    await app.close({ delayMs: 0, deadlineMs: 0 });
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  return {
+    url: `http://127.0.0.1:${port}`,
+    app,
+    database,
+    async createKey(tier = 'plus', more = {}) {
+      const accountId = randomUUID();
+      const keyId = randomUUID();
+      const { token, publicId } = generateApiKey();
+      await database.db
+        .insertInto('accounts')
+        .values({ id: accountId, name: 'test', tier, auth_version: 1, status: 'active', created_at: new Date() })
+        .execute();
+      await insertKey(database.db, {
+        id: keyId,
+        publicId,
+        accountId,
+        createdBy: null,
+        name: 'test',
+        secretHash: hashApiKey(pepper, token),
+        pepperId,
+        ...displayParts(token),
+        limits: { requestsPerMinute: null, tokensPerMinute: null, concurrency: null, ...more.limits },
+        allowedModels: more.models ?? null,
+        scopes: [],
+        expiresAtMs: null,
+        createdAtMs: Date.now(),
+      });
+      return { token, accountId, keyId };
+    },
+    async rows(count) {
+      const deadline = performance.now() + 10_000;
+      for (;;) {
+        const rows = await database.db.selectFrom('usage_events').selectAll().orderBy('started_at').execute();
+        if (rows.length >= count || performance.now() > deadline) return rows;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    logLines() {
+      flush();
+      return readFileSync(logFile, 'utf8')
+        .split('\n')
+        .flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Record<string, unknown>]));
+    },
+  };
+}
+
+/** `POST /v1/chat/completions` with a bearer key. */
+export function post(
+  gateway: TestGateway,
+  token: string,
+  body: unknown,
+  init: { headers?: Record<string, string>; signal?: AbortSignal } = {},
+): Promise<Response> {
+  return fetch(`${gateway.url}/v1/chat/completions`, {
+    method: 'POST',
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+    ...init,
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...init.headers },
+  });
+}
