@@ -20,7 +20,7 @@ export function refillStep(refillPerMinute: number): RefillStep {
 
 export const capacityMilli = (check: BucketCheck): number => check.capacity * milliPerUnit;
 
-/** The level now. A bucket that nobody touched yet is full; a level from the future (a clock went back) gives nothing. */
+/** The level now. A bucket that nobody touched yet is full; one from the future (a clock went back) gains nothing. */
 export function refilled(level: BucketLevel | undefined, check: BucketCheck, nowMicros: number): BucketLevel {
   const full = capacityMilli(check);
   if (level === undefined) return { balanceMilli: full, refilledAtMicros: nowMicros };
@@ -43,7 +43,7 @@ export function waitForUnitsMs(level: BucketLevel, check: BucketCheck, nowMicros
   return Math.ceil((readyAtMicros - nowMicros) / 1000);
 }
 
-/** Debt is bounded like credit, so that one absurd settlement cannot shut a caller out for longer than a full refill. */
+/** Debt is bounded like credit: one absurd settlement must not shut a caller out for longer than a full refill. */
 export function credited(level: BucketLevel, check: BucketCheck, units: number): BucketLevel {
   const full = capacityMilli(check);
   const balanceMilli = Math.max(-full, Math.min(full, level.balanceMilli + units * milliPerUnit));

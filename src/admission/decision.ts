@@ -1,4 +1,4 @@
-/** From the state of every check to the one answer: all pass, or the check that binds. Spec: reliability 2.4, steps 4 to 6. */
+/** From the state of every check to the one answer: all pass, or the one that binds. Spec: reliability 2.4, steps 4 to 6. */
 import type { AdmitRequest, AdmitResult } from '../contract/admission.ts';
 import { bucketState, waitForUnitsMs, type BucketLevel } from './bucket.ts';
 

@@ -1,7 +1,7 @@
 /**
  * The atomic steps of admission over plain Maps: what the Redis script does, in the same order and with the same
  * numbers. Synchronous, so each step is an atom by construction; it takes the time and never reads a clock, keeps no
- * timer and writes no row itself. Several engines may share one state, as replicas share one Redis. Spec: reliability 2.4.
+ * timer and writes no row itself. Several engines may share one state, as replicas share a Redis. Spec: reliability 2.4.
  */
 import type {
   AdmitRequest,
@@ -19,7 +19,7 @@ import { findRefusal, type FailedCheck } from './decision.ts';
 
 export type LeaseTimes = { leaseMs: number; heartbeatMs: number; tombstoneMs: number };
 
-/** `tombstoned`: the request was unknown; its late admission is now blocked, and there is nothing to write a row about. */
+/** `tombstoned`: the request was unknown; its late admission is now blocked, and there is no row to write. */
 export type SettleResult = 'settled' | 'duplicate' | 'tombstoned';
 
 export type LimiterState = ReturnType<typeof createLimiterState>;

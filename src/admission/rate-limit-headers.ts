@@ -41,7 +41,7 @@ function findTightest(buckets: readonly BucketState[], rule: BucketState['rule']
 
 const shareLeft = (bucket: BucketState): number => (bucket.limit === 0 ? -1 : bucket.remaining / bucket.limit);
 
-/** Multiplied before it is divided: both factors are whole, so the quotient has no rounding of its own to floor away. */
+/** Multiplied before it is divided: both factors are whole, so the product is exact and only the quotient rounds. */
 function timeUntilFullMs(bucket: BucketState): number {
   return bucket.limit === 0 ? 0 : ((bucket.limit - bucket.remaining) * bucket.windowMs) / bucket.limit;
 }

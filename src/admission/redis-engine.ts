@@ -58,7 +58,7 @@ export type RedisEngineOptions = {
 };
 
 export interface RedisEngine extends AdmissionEngine {
-  /** First contact made with a server that is fit to hold limits; until then every admission is `limits_unavailable`. */
+  /** A server that is fit to hold limits was met; until then every admission is `limits_unavailable`. */
   readonly ready: Promise<void>;
 }
 

@@ -1,8 +1,8 @@
 /**
  * Carries the operations of one turn of the event loop to one shard in one script call.
  * Takes operations, gives each its own reply or the plain fact that there is none: `unsent` never reached the server,
- * `ambiguous` may have. Must never wait longer than its bound, counted from the enqueue, whatever the client library does;
- * must never send anything twice. Spec: reliability 2.3.
+ * `ambiguous` may have. Must never wait longer than its bound, counted from the enqueue, whatever the client library
+ * does; must never send anything twice. Spec: reliability 2.3.
  */
 import type { Redis } from 'ioredis';
 import { createBreaker } from './breaker.ts';

@@ -115,8 +115,8 @@ end
 
 local function slotWait(slot, live)
   if slot.limit == 0 then return -1 end
-  local member = redis.call('ZRANGEBYSCORE', slot.key, '(' .. whole(nowMs), '+inf', 'WITHSCORES', 'LIMIT', live - slot.limit, 1)
-  local remaining = tonumber(member[2]) - nowMs
+  local range = { slot.key, '(' .. whole(nowMs), '+inf', 'WITHSCORES', 'LIMIT', live - slot.limit, 1 }
+  local remaining = tonumber(redis.call('ZRANGEBYSCORE', unpack(range))[2]) - nowMs
   -- A holder that beats may end at any time; one that missed a beat is probably dead until its lease ends.
   if remaining < missedBeatMs then return remaining end
   return 1000

@@ -24,7 +24,7 @@ export type LogLine = { level: 'info' | 'warn' | 'error'; message: string; detai
 
 export type RedisReplica = Replica & { engine: RedisEngine; limiter: Redis; background: Redis; lines: LogLine[] };
 
-export type RedisWorld = EngineWorld & {
+export type RedisWorld = Omit<EngineWorld, 'createReplica'> & {
   keyPrefix: string;
   /** A connection of the test's own. */
   admin: Redis;

@@ -1,0 +1,123 @@
+import t, { type Test } from 'tap';
+import { createTickBatcher, type TickBatcher, type TickBatcherOptions } from '../../src/admission/tick-batcher.ts';
+import {
+  admitOperation,
+  packPlan,
+  reapOperation,
+  renewOperation,
+  settleOperation,
+} from '../../src/admission/tick-operations.ts';
+import { loadTickScript } from '../../src/admission/tick-script.ts';
+import { openRedis } from '../../src/platform/redis.ts';
+import { admitRequest, range, requestId, settlement, type RequestLimits } from './engine-world.ts';
+import { openRedisWorld, redisUrl, type RedisWorld } from './redis-world.ts';
+
+type Subject = { world: RedisWorld; batcher: TickBatcher; gate: { word: string } };
+
+async function openSubject(t: Test, options: Partial<TickBatcherOptions> = {}): Promise<Subject> {
+  const world = await openRedisWorld({ clock: 'server' });
+  t.teardown(() => world.close());
+  const redis = openRedis(redisUrl, { info: () => {}, warn: () => {} });
+  t.teardown(() => redis.disconnect());
+  await new Promise<void>((resolve) => redis.once('ready', () => resolve()));
+  const gate = { word: '' };
+  const batcher = createTickBatcher({
+    redis,
+    script: loadTickScript(),
+    key: `${world.keyPrefix}{0}:open`,
+    header: () => [gate.word, '1', '1', '60000', '60000'],
+    boundMs: 5000,
+    callsInFlight: 4,
+    queueLimit: 2000,
+    nowMs: () => performance.now(),
+    onOpen: () => {},
+    onClose: () => {},
+    ...options,
+  });
+  t.teardown(() => batcher.stop());
+  return { world, batcher, gate };
+}
+
+function admission(serial: number, limits: RequestLimits = { requestsPerMinute: 10_000 }) {
+  const request = admitRequest(requestId(serial), limits);
+  return admitOperation(request, packPlan(request));
+}
+
+t.test('gives each of many operations its own answer when they need several calls', async (t) => {
+  const { batcher } = await openSubject(t);
+  const replies = await Promise.all(
+    range(500).map((serial) =>
+      batcher.submit(admission(serial, { requestsPerMinute: 1000 + serial, scope: `key:k${serial}` })),
+    ),
+  );
+  for (const [serial, reply] of replies.entries()) {
+    t.match(reply, { kind: 'answered', reply: ['OK', (999 + serial) * 1000] });
+  }
+});
+
+t.test('sends large operations in calls of their own', async (t) => {
+  const { batcher } = await openSubject(t);
+  const record = 'x'.repeat(200_000);
+  const replies = await Promise.all(
+    range(6).map((serial) => batcher.submit({ urgency: 2, args: [...admission(serial).args.slice(0, -1), record] })),
+  );
+  t.ok(replies.every(({ kind }) => kind === 'answered'));
+});
+
+t.test('refuses an admission at once when the queue is full, and takes a settlement', async (t) => {
+  const { batcher } = await openSubject(t, { queueLimit: 5 });
+  const admissions = range(8).map((serial) => batcher.submit(admission(serial)));
+  const operation = settleOperation(settlement(requestId(99), 'void'), { buckets: '', slots: '' });
+  const settled = await Promise.all(range(8).map(() => batcher.submit(operation)));
+  t.ok(settled.every(({ kind }) => kind === 'answered'));
+  const kinds = (await Promise.all(admissions)).map(({ kind }) => kind);
+  t.same(kinds, [...range(5).map(() => 'answered'), 'unsent', 'unsent', 'unsent']);
+});
+
+t.test('refuses admissions at the gate and lets settlements pass', async (t) => {
+  const { batcher, gate } = await openSubject(t);
+  await batcher.submit(admission(1));
+  for (const word of ['STORE_FULL', 'JOURNAL_FULL']) {
+    gate.word = word;
+    t.match(await batcher.submit(admission(2)), { kind: 'answered', reply: [word] });
+    t.match(await batcher.submit(admission(1)), { kind: 'answered', reply: ['OK'] });
+  }
+  const operation = settleOperation(settlement(requestId(1), 'exact', 1), { buckets: '', slots: '' });
+  t.match(await batcher.submit(operation), { kind: 'answered', reply: ['OK'] });
+});
+
+t.test('refuses every operation when the work list itself is poisoned', async (t) => {
+  const { world, batcher } = await openSubject(t);
+  await world.admin.set(`${world.keyPrefix}{0}:open`, 'poison');
+  t.match(await batcher.submit(admission(1)), { kind: 'failed', message: /WRONGTYPE/ });
+  t.equal((await world.keys()).length, 1);
+});
+
+t.test('says again how an orphan was settled when it is asked again', async (t) => {
+  const { world, batcher } = await openSubject(t);
+  await batcher.submit(admission(1));
+  await batcher.submit(renewOperation(requestId(1), { progressTokens: 70, isDispatched: true }));
+  await world.admin.zadd(`${world.keyPrefix}{0}:open`, 1, requestId(1));
+  t.match(await batcher.submit(reapOperation(requestId(1), 40)), { reply: ['OK', 1, 70] });
+  t.match(await batcher.submit(reapOperation(requestId(1), 40)), { reply: ['DUP', 1, 70] });
+  t.match(await batcher.submit(reapOperation(requestId(2), 40)), { reply: ['ALIVE'] });
+});
+
+t.test('looks over unreadable and finished entries when it lists what expired', async (t) => {
+  const { world, batcher } = await openSubject(t);
+  const open = `${world.keyPrefix}{0}:open`;
+  await batcher.submit(admission(1));
+  await world.admin.zadd(open, '1', requestId(1), '2', requestId(2), '3', requestId(3));
+  await world.admin.set(`${world.keyPrefix}{0}:r:${requestId(2)}`, 'poison');
+  const listed = await batcher.submit({ urgency: 2, args: ['L', '10'] });
+  t.match(listed, { reply: ['OK', requestId(1), /^\[7,\{/] });
+  t.same((await world.admin.zrange(open, '0', '-1')).sort(), [requestId(1), requestId(2)].sort());
+});
+
+t.test('tells a lost lease from a reaped one when it renews', async (t) => {
+  const { batcher } = await openSubject(t);
+  const renewal = renewOperation(requestId(1), { progressTokens: 0, isDispatched: false });
+  t.match(await batcher.submit(renewal), { reply: ['LOST'] });
+  await batcher.submit(settleOperation(settlement(requestId(1), 'under'), { buckets: '', slots: '' }));
+  t.match(await batcher.submit(renewal), { reply: ['REAPED'] });
+});
