@@ -18,20 +18,20 @@ export type RunningProcess = {
   /** The last lines that it printed. */
   lastWords(): string;
   stop(): Promise<void>;
+  /** Without asking, for what would first wait for a load balancer. */
+  kill(): Promise<void>;
 };
 
 export type Processes = {
   start(command: string, args: readonly string[], launch: Launch): RunningProcess;
   stopAll(): Promise<void>;
-  /** For signal handlers, where nothing can be awaited. */
-  killAll(): void;
 };
 
 export function pinned(command: string, args: readonly string[], core: number | null): [string, string[]] {
   return core === null ? [command, [...args]] : ['taskset', ['-c', String(core), command, ...args]];
 }
 
-const stopPatienceMs = 8_000;
+const stopPatienceMs = 3_000;
 
 function ended(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
@@ -44,7 +44,13 @@ async function stopChild(child: ChildProcess): Promise<void> {
   const patience = new AbortController();
   await Promise.race([exit, sleep(stopPatienceMs, undefined, { signal: patience.signal }).catch(() => undefined)]);
   patience.abort();
-  if (!ended(child)) child.kill('SIGKILL');
+  await killChild(child);
+}
+
+async function killChild(child: ChildProcess): Promise<void> {
+  if (ended(child)) return;
+  const exit = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
   await exit;
 }
 
@@ -68,13 +74,11 @@ export function createProcesses(): Processes {
         hasEnded: () => ended(child),
         lastWords: () => readFileSync(launch.logFile, 'utf8').trim().split('\n').slice(-6).join('\n').slice(-1500),
         stop: () => stopChild(child),
+        kill: () => killChild(child),
       };
     },
     async stopAll() {
       await Promise.all([...children].map(stopChild));
-    },
-    killAll() {
-      for (const child of children) child.kill('SIGKILL');
     },
   };
 }

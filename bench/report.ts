@@ -2,7 +2,7 @@
 import type { BenchRecord, SubjectRecord } from './record.ts';
 import { countedRows, judgeRounds, streamFigures, unaryFigures, witness } from './rounds.ts';
 import { quantile } from './statistics.ts';
-import { emptyCell, formatMegabytes, formatNumber, formatSummary, markdownTable } from './table.ts';
+import { emptyCell, formatMegabytes, formatNumber, formatSummary, markdownTable, shorten } from './table.ts';
 import { bodySlope, smallestBody, targetFigures, verdictOf } from './targets.ts';
 
 function headline(record: BenchRecord): string {
@@ -55,7 +55,7 @@ function unaryTable(record: BenchRecord): string {
       0.5,
     );
   const lines = record.subjects.map((subject) => {
-    if (subject.unary !== null) return [subject.title, subject.unary];
+    if (subject.unary !== null) return [subject.title, shorten(subject.unary)];
     const figures = unaryFigures(rows, subject.id);
     return [
       subject.title,
@@ -74,7 +74,7 @@ function unaryTable(record: BenchRecord): string {
 
 function streamTable(record: BenchRecord): string {
   const lines = record.subjects.map((subject) => {
-    if (subject.streams !== null) return [subject.title, subject.streams];
+    if (subject.streams !== null) return [subject.title, shorten(subject.streams)];
     const figures = streamFigures(record.streams, subject.id);
     return [
       subject.title,
@@ -148,7 +148,9 @@ function targetTable(record: BenchRecord): string {
     return [
       figure.id,
       figure.metric,
-      figure.value === null ? `(${figure.missing})` : `${formatNumber(figure.value)} ${figure.unit}`.trim(),
+      figure.value === null
+        ? `(${shorten(figure.missing, 60)})`
+        : `${formatNumber(figure.value)} ${figure.unit}`.trim(),
       gate ?? '',
       goal ?? '',
       moonshot ?? '',

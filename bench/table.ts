@@ -35,3 +35,8 @@ export function formatSummary(
 export function formatMegabytes(bytes: number | null): string {
   return bytes === null ? emptyCell : formatNumber(bytes / 1e6, 0);
 }
+
+/** A reason as it fits a cell; the whole of it was said while the run went on. */
+export function shorten(text: string, length = 110): string {
+  return text.length <= length ? text : `${text.slice(0, length - 1).trimEnd()}…`;
+}

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { compareTable } from '../../bench/compare.ts';
 import { renderReport } from '../../bench/report.ts';
-import { formatNumber, formatSummary, markdownTable } from '../../bench/table.ts';
+import { formatNumber, formatSummary, markdownTable, shorten } from '../../bench/table.ts';
 import { targetFigures, verdictOf, type Figure } from '../../bench/targets.ts';
 import { exampleRecord, unaryRow } from './example-record.ts';
 
@@ -23,6 +23,12 @@ t.test('numbers keep three figures when they are printed, and say nothing when t
   t.equal(formatSummary({ median: 60, q1: 59, q3: 61.26, count: 7 }), '60.0 (59.0-61.3)');
   t.equal(formatSummary({ median: 1.5, q1: 1.5, q3: 1.5, count: 1 }, { digits: 2 }), '1.50');
   t.equal(formatSummary(null), '-');
+  t.end();
+});
+
+t.test('a long reason is cut to fit its cell, and a short one is left alone', (t) => {
+  t.equal(shorten('not built yet'), 'not built yet');
+  t.equal(shorten('fails: status 500', 10), 'fails: st…');
   t.end();
 });
 
