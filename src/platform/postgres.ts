@@ -29,6 +29,7 @@ export type DatabaseOptions = {
 
 export type OpenDatabase<Schema> = { db: Kysely<Schema>; kind: DatabaseKind; close: () => Promise<void> };
 
+const silent: DatabaseLog = { info: () => {}, warn: () => {} };
 const idleInTransactionMs = 10_000;
 const keepAliveDelayMs = 10_000;
 
@@ -126,7 +127,7 @@ function wrapClient(client: PoolClient): PostgresPoolClient {
 }
 
 export type ReplicaLockOptions = {
-  log: DatabaseLog;
+  log?: DatabaseLog;
   /** Called once, when the connection was lost and another process has taken the lock since. */
   onConflict?: () => void;
   retryMs?: number;
@@ -140,7 +141,7 @@ const replicaLockKey = '7813570216405512309';
  */
 export async function holdSingleReplicaLock(
   url: string,
-  { log, onConflict = () => {}, retryMs = 1_000 }: ReplicaLockOptions,
+  { log = silent, onConflict = () => {}, retryMs = 1_000 }: ReplicaLockOptions = {},
 ): Promise<{ release: () => Promise<void> } | null> {
   const { default: pg } = await import('pg');
   const applicationName = `tollgate-lock-${randomBytes(8).toString('hex')}`;

@@ -162,3 +162,20 @@ export async function setKeyStatus(
     .executeTakeFirst();
   return updated !== undefined;
 }
+
+/** After a change of the pepper, for a key whose whole text is at hand again. */
+export async function setKeyHash(
+  db: Store,
+  publicId: string,
+  { secretHash, pepperId }: Pick<KeyRow, 'secretHash' | 'pepperId'>,
+): Promise<void> {
+  await db
+    .updateTable('api_keys')
+    .set((expression) => ({
+      secret_hash: secretHash,
+      pepper_id: pepperId,
+      key_version: expression('key_version', '+', 1),
+    }))
+    .where('public_id', '=', publicId)
+    .execute();
+}
