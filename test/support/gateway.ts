@@ -20,6 +20,8 @@ export type TestGateway = {
   createKey(tier?: string, more?: { limits?: Partial<Limits>; models?: readonly string[] }): Promise<TestKey>;
   /** Rows of the ledger, once as many as expected are there. */
   rows(count: number): Promise<Record<string, unknown>[]>;
+  /** The one row of a reply, by its `x-request-id`; undefined when none comes. */
+  row(requestId: string | null | undefined): Promise<Record<string, unknown> | undefined>;
   /** The log so far, a parsed object per line. */
   logLines(): Record<string, unknown>[];
 };
@@ -101,6 +103,16 @@ export async function startGateway(t: Test, options: GatewayOptions = {}): Promi
       for (;;) {
         const rows = await database.db.selectFrom('usage_events').selectAll().orderBy('started_at').execute();
         if (rows.length >= count || performance.now() > deadline) return rows;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    async row(requestId) {
+      const id = (requestId ?? '').replace('req_', '').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+      const query = database.db.selectFrom('usage_events').selectAll().where('request_id', '=', id);
+      const deadline = performance.now() + 10_000;
+      for (;;) {
+        const row = await query.executeTakeFirst();
+        if (row !== undefined || performance.now() > deadline) return row;
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
