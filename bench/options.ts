@@ -36,9 +36,17 @@ export const smallBodyBytes = 200;
 const smoke = {
   kind: 'smoke',
   warmUpSeconds: 0,
-  firstWarmUp: { requests: 8_000, patienceSeconds: 2 },
+  firstWarmUp: { requests: 8_000, patienceSeconds: 1 },
   bodies: [],
-  streams: { rounds: 3, streams: 100, shape: { gapMs: 20, deltas: 64 }, warmUpMs: 500, windowMs: 1_500 },
+  streams: {
+    rounds: 3,
+    // As many events a second as in the full run, from streams that are half as long.
+    streams: 50,
+    shape: { gapMs: 10, deltas: 64 },
+    burstSeconds: 1,
+    warmUpMs: 800,
+    windowMs: 1_200,
+  },
   isThorough: false,
 } as const;
 
@@ -47,7 +55,14 @@ const full = {
   warmUpSeconds: 3,
   firstWarmUp: { requests: 20_000, patienceSeconds: 15 },
   bodies: [4_000, 32_000, 300_000],
-  streams: { rounds: 5, streams: 100, shape: { gapMs: 20, deltas: 64 }, warmUpMs: 2_000, windowMs: 6_000 },
+  streams: {
+    rounds: 5,
+    streams: 100,
+    shape: { gapMs: 20, deltas: 64 },
+    burstSeconds: 5,
+    warmUpMs: 2_000,
+    windowMs: 6_000,
+  },
   isThorough: true,
 } as const;
 

@@ -55,7 +55,13 @@ export type SubjectRecord = {
   notes: readonly string[];
 };
 
-export type GovernedCheck = { subject: string; admitted: number; rows: number };
+/** Requests sent one by one, how many were answered with 200, and how many rows the ledger gained. */
+export type GovernedCheck = { subject: string; asked: number; answered: number; rows: number };
+
+/** Every answer has its row. One that was refused late (a limit store that did not answer in time) may leave a void row more. */
+export function ledgerHolds({ asked, answered, rows }: GovernedCheck): boolean {
+  return rows >= answered && rows <= asked;
+}
 
 export type BadKeyRun = { subject: string; requests: number; cpuUs: number };
 

@@ -1,5 +1,5 @@
 /** The whole report of a run as Markdown, from its record alone. */
-import type { BenchRecord, SubjectRecord } from './record.ts';
+import { ledgerHolds, type BenchRecord, type SubjectRecord } from './record.ts';
 import { countedRows, judgeRounds, streamFigures, unaryFigures, witness } from './rounds.ts';
 import { quantile } from './statistics.ts';
 import { emptyCell, formatMegabytes, formatNumber, formatSummary, markdownTable, shorten } from './table.ts';
@@ -161,10 +161,16 @@ function targetTable(record: BenchRecord): string {
 }
 
 function notes(record: BenchRecord): string {
-  const governed = record.governed.map(
-    ({ subject, admitted, rows }) =>
-      `- ${subject}: ${formatNumber(admitted, 0)} requests admitted, ${formatNumber(rows, 0)} rows in the ledger${admitted === rows ? '' : ' (NOT EQUAL)'}.`,
-  );
+  const governed = record.governed.map((check) => {
+    const refused = check.asked - check.answered;
+    const words = [
+      `${formatNumber(check.answered, 0)} of ${formatNumber(check.asked, 0)} requests answered`,
+      `${formatNumber(check.rows, 0)} rows in the ledger`,
+      ...(refused === 0 ? [] : [`${refused} refused`]),
+      ...(ledgerHolds(check) ? [] : ['THE LEDGER DOES NOT HOLD']),
+    ];
+    return `- ${check.subject}: ${words.join(', ')}.`;
+  });
   const own = record.subjects.flatMap(({ id, notes: words }) => words.map((word) => `- ${id}: ${word}.`));
   return [...governed, ...own].join('\n');
 }

@@ -104,8 +104,8 @@ async function main(load: StreamLoad): Promise<void> {
     streamsWithAnEvent += 1;
     if (streamsWithAnEvent === load.streams) opened.resolve();
   };
-  // Starts are spread over one gap (holding: 1 ms apart), or every stream would tick in step.
-  const spacingMs = load.holds ? 1 : load.gapMs / load.streams;
+  // Starts are spread over the life of a stream (holding: 1 ms apart), or all would ask and tick in step.
+  const spacingMs = load.holds ? 1 : (load.gapMs * load.eventsPerStream) / load.streams;
   const sockets: Socket[] = [];
   for (let index = 0; index < load.streams; index += 1) {
     setTimeout(() => sockets.push(runStream(load, tally, onFirstEvent)), index * spacingMs);

@@ -11,6 +11,9 @@ export type StreamPlan = {
   rounds: number;
   streams: number;
   shape: StreamShape;
+  /** Bursts before the first round. */
+  burstSeconds: number;
+  /** Longer than one stream, so that all are under way. */
   warmUpMs: number;
   windowMs: number;
 };

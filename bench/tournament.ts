@@ -10,14 +10,15 @@ import { askMany, freePort } from './network.ts';
 import { smallBodyBytes, type Options } from './options.ts';
 import type { BadKeyRun, BenchRecord, GovernedCheck, LatencyRun, StartRun, SubjectRecord } from './record.ts';
 import { attempt, isLive, reasonOf, type Entrant, type Rig, liveOnes } from './rig.ts';
-import { countedRows, floor, unaryFigures } from './rounds.ts';
+import { countedRows, floor, unaryFigures, witness } from './rounds.ts';
 import { measureIdleStreams, runStreamRounds } from './stream-rounds.ts';
 import type { Purpose, RunningSubject, Subject } from './subjects/subject.ts';
-import { runBadKeyFlood, runFixedRates, runLatency, runUnaryRounds, warmUp } from './unary-rounds.ts';
+import { runBadKeyFlood, runFixedRates, runLatency, runUnaryRounds, warmUp, warmUpStreams } from './unary-rounds.ts';
 import { verifyStream } from './verify.ts';
 
 export const connections = 64;
 const governedId = 'tollgate-governed';
+const plainId = 'tollgate-plain';
 const idleStreams = 1_000;
 const startRepeats = 3;
 
@@ -51,8 +52,7 @@ async function enter(rig: Rig, subject: Subject, purpose: Purpose): Promise<Entr
 async function enterAll(rig: Rig, subjects: readonly Subject[], upstreamPort: number): Promise<Side> {
   const entrants: Entrant[] = [];
   for (const subject of subjects) entrants.push(await enter(rig, subject, { upstreamPort, storage: 'databases' }));
-  await sleep(1_000);
-  return { entrants, idleBytes: readMemory(rig, entrants), loadedBytes: new Map() };
+  return { entrants, idleBytes: new Map(), loadedBytes: new Map() };
 }
 
 function readMemory(rig: Rig, entrants: readonly Entrant[]): Map<string, number> {
@@ -84,10 +84,10 @@ async function checkLedgers(rig: Rig, entrants: readonly Entrant[], total: numbe
     await attempt(rig, entrant, async () => {
       const before = await ledgerAtRest(running);
       const question = { port: running.port, path: chatPath, headers: running.headers, body: chatRequest(200) };
-      const admitted = await askMany(question, { total, connections });
+      const answered = await askMany(question, { total, connections: 16 });
       const rows = (await ledgerAtRest(running)) - before;
-      rig.say(`${subject.id}: ${admitted} of ${total} requests admitted, ${rows} rows`);
-      checks.push({ subject: subject.id, admitted, rows });
+      rig.say(`${subject.id}: ${answered} of ${total} requests answered, ${rows} rows`);
+      checks.push({ subject: subject.id, asked: total, answered, rows });
     });
   }
   return checks;
@@ -121,7 +121,7 @@ async function runAtHalfOfOurMaximum(
   const figures = unaryFigures(countedRows(unary, smallBodyBytes), governedId);
   const ours = figures.requestsPerSecond?.median;
   if (ours === undefined) return [];
-  const runners = entrants.filter(({ subject }) => ['direct', floor, governedId].includes(subject.id));
+  const runners = entrants.filter(({ subject }) => [witness, floor, governedId].includes(subject.id));
   return runFixedRates(rig, runners, { repeats: 3, seconds: 5, requestsPerSecond: ours / 2 });
 }
 
@@ -143,9 +143,15 @@ async function runStreamSide(
   subjects: readonly Subject[],
   { options, mockPort }: { options: Options; mockPort: number },
 ): Promise<StreamPart> {
-  const side = await enterAll(rig, subjects, mockPort);
+  // A smoke run asks nothing that needs the streams of these.
+  const wanted = subjects.filter(({ id }) => options.isThorough || ![witness, plainId].includes(id));
+  const side = await enterAll(rig, wanted, mockPort);
   for (const entrant of liveOnes(side.entrants)) {
-    await attempt(rig, entrant, () => verifyStream(entrant.running, mockPort));
+    rig.say(`warming up ${entrant.subject.id} with streams`);
+    await attempt(rig, entrant, async () => {
+      await verifyStream(entrant.running, mockPort);
+      await warmUpStreams(rig, entrant, options.streams.burstSeconds);
+    });
   }
   const rounds = await runStreamRounds(rig, side.entrants, options.streams);
   const idleStreamBytes = new Map<string, number>();
@@ -172,7 +178,7 @@ async function startAgain(rig: Rig, subject: Subject, purpose: Purpose): Promise
 
 async function runStarts(rig: Rig, subjects: readonly Subject[], upstreamPort: number): Promise<StartRun[]> {
   const runs: StartRun[] = [];
-  for (const subject of subjects.filter(({ id }) => id !== 'direct')) {
+  for (const subject of subjects.filter(({ id }) => id !== witness)) {
     for (const storage of subject.hasEmbeddedMode ? (['databases', 'embedded'] as const) : (['databases'] as const)) {
       for (let repeat = 0; repeat < startRepeats; repeat += 1) {
         const run = await startAgain(rig, subject, { upstreamPort, storage });
@@ -192,7 +198,7 @@ function describe(unary: Side, streams: StreamPart): SubjectRecord[] {
       id,
       title,
       unary: entrant.failure,
-      streams: other === undefined ? entrant.failure : other.failure,
+      streams: other === undefined ? (entrant.failure ?? 'not in this run') : other.failure,
       fidelity: entrant.fidelity,
       idleBytes: unary.idleBytes.get(id) ?? null,
       loadedBytes: unary.loadedBytes.get(id) ?? null,
@@ -212,6 +218,8 @@ export async function runTournament(rig: Rig, subjects: readonly Subject[], opti
   });
   const streamPort = await startStreamMock(rig.processes, rig.scratchDirectory, { core: rig.loadCore });
   const side = await enterAll(rig, subjects, unaryPort);
+  await sleep(1_000);
+  side.idleBytes = readMemory(rig, side.entrants);
   const unary = await runUnarySide(rig, side.entrants, options);
   side.loadedBytes = readMemory(rig, side.entrants);
   await leaveAll(side);

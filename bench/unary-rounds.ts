@@ -1,7 +1,7 @@
 /** Unary rounds: every subject in random order, warmed, checked, loaded, and its CPU read before and after. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { rawRequest, runRateLoad } from './clients.ts';
-import { chatRequest } from './mock/replies.ts';
+import { chatRequest, streamRequest } from './mock/replies.ts';
 import { busyShare } from './process-cpu.ts';
 import type { BadKeyRun, LatencyRun, UnaryRound } from './record.ts';
 import { attempt, type Entrant, type LiveEntrant, type Rig, liveOnes } from './rig.ts';
@@ -44,6 +44,11 @@ export async function warmUp(
     if (result.requests === 0) throw new Error('no request was answered in the warm-up');
     done += result.requests;
   }
+}
+
+/** Whole streams in one burst, many a second: a paced round alone would leave the code cold. */
+export async function warmUpStreams(rig: Rig, { running }: LiveEntrant, seconds: number): Promise<void> {
+  await load(rig, running, { body: streamRequest({ gapMs: 0, deltas: 64 }), connections: 64, seconds });
 }
 
 async function mustAnswerRight(entrant: LiveEntrant, body: string): Promise<void> {

@@ -96,7 +96,7 @@ export function exampleRecord(changes: Partial<BenchRecord> = {}): BenchRecord {
       streamRow(round, 'tollgate-governed', 33),
     ]),
     starts: [{ subject: 'tollgate-governed', storage: 'embedded', firstReplyMs: 2500, idleBytes: 250e6 }],
-    governed: [{ subject: 'tollgate-governed', admitted: 5000, rows: 5000 }],
+    governed: [{ subject: 'tollgate-governed', asked: 5000, answered: 5000, rows: 5000 }],
     badKey: [],
     ...changes,
   };
