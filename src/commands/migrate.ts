@@ -23,7 +23,7 @@ import { openStore, type OpenStore } from './open-store.ts';
 export type MigrateCommandOptions = { loadConfig: LoadConfig; clock?: () => number };
 
 const partitionDays = 8;
-const demoKeyName = 'demo';
+const demoKeyName = 'seeded';
 
 export function createMigrateCommand({ loadConfig, clock = Date.now }: MigrateCommandOptions): Command {
   return {
@@ -49,7 +49,7 @@ async function runMigrate(
   const isProduction = config.environment === 'production';
   if (action === 'reset' && isProduction) throw new Error('reset drops everything and is refused in production');
   if (action === 'reset' && values['yes'] !== true) throw new UsageError('reset drops everything; say --yes to do it');
-  if (values['demo'] === true && isProduction)
+  if (values.demo === true && isProduction)
     throw new Error('--demo makes open accounts and is refused in production');
   const tables = action === 'seed' ? 'ready' : 'as they are';
   // A migration may take as long as it takes, and waits for one that is running.
@@ -87,7 +87,7 @@ async function printStatus({ db }: OpenStore, { values, io }: Context): Promise<
 async function seed(store: OpenStore, { config, nowMs, values, io }: Context): Promise<void> {
   const tiers = Object.values(config.tiers);
   await upsertTiers(store.db, tiers, nowMs);
-  const keys = values['demo'] === true ? await seedDemo(store, { config, nowMs }) : [];
+  const keys = values.demo === true ? await seedDemo(store, { config, nowMs }) : [];
   if (values['json'] === true) {
     io.stdout(`${JSON.stringify({ tiers: tiers.map(({ id }) => id), keys })}\n`);
     return;
