@@ -1,5 +1,6 @@
 /** The one logger: JSON lines, buffered, with secrets redacted by path. Everything said about a request is one line from settle. */
-import { pino, type Logger } from 'pino';
+import { createRequire } from 'node:module';
+import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger } from 'pino';
 
@@ -7,6 +8,8 @@ export type LoggerOptions = {
   level: string;
   /** File descriptor or path; 1 is stdout. */
   destination?: number | string;
+  /** For a person at a terminal. JSON all the same where the printer is not installed, as in production. */
+  isPretty?: boolean;
 };
 
 const redactedPaths = [
@@ -24,6 +27,7 @@ const redactedPaths = [
 
 /** Lines wait in memory for up to a second or 4 KB: a write per request would cost more than the request's own bookkeeping. */
 export function createLogger(options: LoggerOptions): { log: Logger; flush: () => void } {
+  const pretty = options.isPretty === true ? openPrettyPrinter() : null;
   const destination = pino.destination({
     dest: options.destination ?? 1,
     sync: false,
@@ -38,7 +42,7 @@ export function createLogger(options: LoggerOptions): { log: Logger; flush: () =
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: redactedPaths, censor: '[redacted]' },
     },
-    destination,
+    pretty ?? destination,
   );
   return {
     log,
@@ -51,4 +55,14 @@ export function createLogger(options: LoggerOptions): { log: Logger; flush: () =
       }
     },
   };
+}
+
+/** A dependency of development only, so its absence is no error. */
+function openPrettyPrinter(): DestinationStream | null {
+  try {
+    const print: unknown = createRequire(import.meta.url)('pino-pretty');
+    return typeof print === 'function' ? (print({ sync: true, ignore: 'hostname,pid' }) as DestinationStream) : null;
+  } catch {
+    return null;
+  }
 }

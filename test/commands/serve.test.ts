@@ -1,0 +1,133 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import OpenAI from 'openai';
+import t from 'tap';
+import { generateApiKey } from '../../src/auth/api-key.ts';
+import { createTestDatabase } from '../support/database.ts';
+import { completion, sendJson, startUpstream } from '../support/upstream.ts';
+
+type Tap = Parameters<typeof createTestDatabase>[0];
+type Running = { child: ChildProcess; url: string; stderr: () => string; stdout: () => string };
+
+const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
+const redisUrl = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379';
+
+function temporaryFolder(t: Tap): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-serve-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function start(t: Tap, environment: Record<string, string>, words: readonly string[] = ['serve']): Running {
+  const child = spawn(process.execPath, [main, ...words], {
+    env: { PATH: process.env['PATH'] ?? '', PORT: '0', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const output = { stdout: '', stderr: '' };
+  child.stdout?.on('data', (bytes: Buffer) => (output.stdout += bytes.toString()));
+  child.stderr?.on('data', (bytes: Buffer) => (output.stderr += bytes.toString()));
+  return { child, url: '', stderr: () => output.stderr, stdout: () => output.stdout };
+}
+
+async function startReady(t: Tap, environment: Record<string, string>): Promise<Running> {
+  const running = start(t, environment);
+  for (;;) {
+    const url = /up at (http:\/\/localhost:\d+)/.exec(running.stderr())?.[1];
+    if (url !== undefined) return { ...running, url: url.replace('localhost', '127.0.0.1') };
+    if (running.child.exitCode !== null) throw new Error(`it ended: ${running.stderr()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function stop(running: Running): Promise<number | null> {
+  const ended = once(running.child, 'exit');
+  running.child.kill('SIGTERM');
+  await ended;
+  return running.child.exitCode;
+}
+
+t.test('one command gives a key once, streams from the demo, and ends cleanly', async (t) => {
+  const folder = temporaryFolder(t);
+  const first = await startReady(t, { TOLLGATE_DATA: folder });
+  const apiKey = /sk-tg-\w+/.exec(first.stderr())?.[0] ?? '';
+  t.match(first.stderr(), /curl -N http/);
+  const client = new OpenAI({ baseURL: `${first.url}/v1`, apiKey });
+  const stream = await client.chat.completions.create({
+    model: 'demo/lorem',
+    stream: true,
+    messages: [{ role: 'user', content: 'Hello' }],
+  });
+  let text = '';
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
+  t.ok(text.length > 100);
+
+  const second = start(t, { TOLLGATE_DATA: folder });
+  await once(second.child, 'exit');
+  t.equal(second.child.exitCode, 1);
+  t.match(second.stderr(), new RegExp(String(first.child.pid)), 'a second process says who holds the folder');
+
+  t.equal(await stop(first), 0);
+  t.notMatch(first.stdout(), apiKey, 'the key is in no log line');
+  const again = await startReady(t, { TOLLGATE_DATA: folder });
+  t.notMatch(again.stderr(), /sk-tg-\w{20}/, 'it is shown only once');
+  const known = new OpenAI({ baseURL: `${again.url}/v1`, apiKey });
+  t.ok((await known.models.list()).data.length > 0, 'it still works after a restart');
+  t.equal(await stop(again), 0);
+});
+
+t.test('with Postgres, Redis and a provider it relays, and the row is in Postgres', async (t) => {
+  const database = await createTestDatabase(t, { migrated: false });
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('hello')));
+  const { token } = generateApiKey();
+  const running = await startReady(t, {
+    TOLLGATE_DATA: temporaryFolder(t),
+    DATABASE_URL: database.url,
+    REDIS_URL: redisUrl,
+    TOLLGATE_SECRET: 'a-secret-for-tests-of-32-characters',
+    TOLLGATE_BOOTSTRAP_KEY: token,
+    OPENAI_API_KEY: 'sk-upstream',
+    OPENAI_BASE_URL: upstream.url,
+  });
+  const client = new OpenAI({ baseURL: `${running.url}/v1`, apiKey: token });
+  const reply = await client.chat.completions.create({
+    model: 'gpt-4o-mini',
+    messages: [{ role: 'user', content: 'Hello' }],
+  });
+  t.equal(reply.choices[0]?.message.content, 'hello');
+  t.equal(await stop(running), 0);
+  const rows = await database.db.selectFrom('usage_events').selectAll().execute();
+  t.equal(rows.length, 1, 'also when the process ends at once');
+  t.match(rows[0], { status: 'ok', prompt_tokens: 9, completion_tokens: 3 });
+});
+
+t.test('two gateways without Redis on one database would double every limit', async (t) => {
+  const database = await createTestDatabase(t);
+  const environment = { DATABASE_URL: database.url, TOLLGATE_SECRET: 'a-secret-for-tests-of-32-characters' };
+  const first = await startReady(t, { ...environment, TOLLGATE_DATA: temporaryFolder(t) });
+  const second = start(t, { ...environment, TOLLGATE_DATA: temporaryFolder(t) });
+  await once(second.child, 'exit');
+  t.equal(second.child.exitCode, 1);
+  t.match(second.stderr(), /REDIS_URL/);
+  t.equal(await stop(first), 0);
+});
+
+t.test('a mistake is told in a sentence, with the exit code of its kind', async (t) => {
+  const cases = [
+    { words: ['serf'], code: 2, says: /There is no command "serf"/ },
+    { words: ['serve', '--prot', '1'], code: 2, says: /--prot/ },
+    { words: ['serve', '--config', '/nowhere.yaml'], code: 1, says: /nowhere\.yaml/ },
+    { words: ['--help'], code: 0, says: /Usage: tollgate/ },
+    { words: ['keys', '--help'], code: 0, says: /Examples:/ },
+    { words: ['healthcheck', '--port', '1'], code: 1, says: /unhealthy/ },
+  ];
+  for (const { words, code, says } of cases) {
+    const running = start(t, {}, words);
+    await once(running.child, 'exit');
+    t.equal(running.child.exitCode, code, words.join(' '));
+    t.match(running.stderr() + running.stdout(), says, words.join(' '));
+  }
+});
