@@ -49,8 +49,7 @@ async function runMigrate(
   const isProduction = config.environment === 'production';
   if (action === 'reset' && isProduction) throw new Error('reset drops everything and is refused in production');
   if (action === 'reset' && values['yes'] !== true) throw new UsageError('reset drops everything; say --yes to do it');
-  if (values.demo === true && isProduction)
-    throw new Error('--demo makes open accounts and is refused in production');
+  if (values.demo === true && isProduction) throw new Error('--demo makes open accounts and is refused in production');
   const tables = action === 'seed' ? 'ready' : 'as they are';
   // A migration may take as long as it takes, and waits for one that is running.
   const store = await openStore(config, { log: commandLog(io), tables, statementTimeoutMs: 0 });
