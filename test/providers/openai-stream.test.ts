@@ -465,3 +465,53 @@ t.test('c1 c2 passes OpenAI itself through', (t) => {
   t.same(chat?.response({ choices: [], usage }, replyContext()).body, null);
   t.end();
 });
+
+t.test('c62 swallows blank events and chunks that say nothing', (t) => {
+  const made = translator();
+  t.same(made.push({ event: '', data: '' }), []);
+  t.same(made.push(event({ type: 'ping' })), []);
+  t.equal(made.isComplete, false, 'nothing has come yet');
+  made.push(chunk({ content: 'a' }));
+  t.same(made.push(chunk({ role: 'assistant', content: '', reasoning: null, tool_calls: [] })), []);
+  t.same(made.push(chunk({ content: '' }, null, { logprobs: null })), []);
+  t.equal(made.failure, null);
+  t.end();
+});
+
+t.test('takes carried members along once', (t) => {
+  const { chunks } = run([
+    event({ choices: [], note: 1 }),
+    chunk({ content: 'a' }),
+    chunk({ content: 'b' }, 'stop'),
+    done,
+  ]);
+  t.same(
+    chunks.map((each) => each.note),
+    [1, undefined, undefined],
+  );
+  t.end();
+});
+
+t.test('takes the id that comes before the name', (t) => {
+  const { first } = run([
+    chunk(tool(0, { function: { arguments: '{}' } })),
+    chunk(tool(0, { id: 'x', function: { arguments: '' } })),
+    chunk(tool(0, { function: { name: 'one' } }), 'tool_calls'),
+    done,
+  ]);
+  t.same(first.calls, [{ id: 'x', name: 'one', arguments: '{}' }]);
+  t.end();
+});
+
+t.test('shows only the first of parallel calls in the old form', (t) => {
+  const both = {
+    tool_calls: ['one', 'two'].map((name, index) => ({ index, id: name, function: { name, arguments: '{}' } })),
+  };
+  const later = chunk(tool(1, { function: { arguments: ' ' } }));
+  const { chunks } = run([chunk(both), later, chunk({}, 'tool_calls'), done], {
+    request: { functions: [{ name: 'one' }] },
+  });
+  const calls = chunks.map((each) => at(each, 'choices', 0, 'delta', 'function_call')).filter(Boolean);
+  t.same(calls, [{ name: 'one', arguments: '{}' }]);
+  t.end();
+});
