@@ -70,7 +70,7 @@ t.test('closes when no query ever ran', async (t) => {
 });
 
 t.test('ends a statement on the server when it takes too long, and uses the connection again', async (t) => {
-  const { db } = await open(t, { poolSize: 1, statementTimeoutMs: 50 });
+  const { db } = await open(t, { poolSize: 1, statementTimeoutMs: 500 });
   const pid = await backendPid(db);
   await t.rejects(sql`select pg_sleep(10)`.execute(db), { code: '57014' });
   t.equal(await backendPid(db), pid);
@@ -78,7 +78,7 @@ t.test('ends a statement on the server when it takes too long, and uses the conn
 
 t.test('throws the connection away when the server stopped answering', async (t) => {
   const tunnel = await startTunnel(t);
-  const { db } = await open(t, { url: tunnel.url, poolSize: 1, statementTimeoutMs: 1 });
+  const { db } = await open(t, { url: tunnel.url, poolSize: 1, statementTimeoutMs: 500 });
   const pid = await backendPid(db);
   tunnel.freeze();
   await t.rejects(sql`select 1`.execute(db), { message: 'Query read timeout' });
@@ -87,7 +87,7 @@ t.test('throws the connection away when the server stopped answering', async (t)
 });
 
 t.test('gives up waiting when all connections are taken', async (t) => {
-  const { db } = await open(t, { poolSize: 1, acquireTimeoutMs: 20 });
+  const { db } = await open(t, { poolSize: 1, acquireTimeoutMs: 500 });
   await db.connection().execute(async () => {
     await t.rejects(sql`select 1`.execute(db), { message: /timeout exceeded when trying to connect/ });
   });
