@@ -13,9 +13,11 @@ export function assertBounded(request: AdmitRequest): void {
     if (check.refillPerMinute === 0 && check.capacity > 0) throw new RangeError('a bucket that never refills');
     assertScope(check.scope);
     for (let other = 0; other < index; other += 1) {
-      if (buckets[other]?.scope === check.scope && buckets[other]?.rule === check.rule) {
-        throw new RangeError(`two checks of ${check.rule} on ${check.scope}`);
-      }
+      const earlier = buckets[other];
+      if (earlier?.rule !== check.rule) continue;
+      if (earlier.scope === check.scope) throw new RangeError(`two checks of ${check.rule} on ${check.scope}`);
+      // What is held is one amount for each rule, and so is the actual cost that settles it.
+      if (earlier.cost !== check.cost) throw new RangeError(`two costs of ${check.rule}`);
     }
   }
   for (const [index, check] of concurrency.entries()) {

@@ -20,17 +20,16 @@ export function refillStep(refillPerMinute: number): RefillStep {
 
 export const capacityMilli = (check: BucketCheck): number => check.capacity * milliPerUnit;
 
-/** The level now. A bucket that nobody touched yet is full; one from the future (a clock went back) gains nothing. */
+/** The level now, which is never before its last refill. A bucket that nobody touched yet is full. */
 export function refilled(level: BucketLevel | undefined, check: BucketCheck, nowMicros: number): BucketLevel {
   const full = capacityMilli(check);
   if (level === undefined) return { balanceMilli: full, refilledAtMicros: nowMicros };
   const step = refillStep(check.refillPerMinute);
-  const startMicros = Math.min(level.refilledAtMicros, nowMicros);
-  const steps = Math.floor((nowMicros - startMicros) / step.micros);
+  const steps = Math.floor((nowMicros - level.refilledAtMicros) / step.micros);
   const balanceMilli = level.balanceMilli + steps * step.milli;
   return balanceMilli >= full
     ? { balanceMilli: full, refilledAtMicros: nowMicros }
-    : { balanceMilli, refilledAtMicros: startMicros + steps * step.micros };
+    : { balanceMilli, refilledAtMicros: level.refilledAtMicros + steps * step.micros };
 }
 
 /** Time until the level covers the cost: 0 when it does now, null when it never will. */

@@ -14,29 +14,34 @@ export type CheckedState = {
   nowMicros: number;
 };
 
-/** Null when every check passes. A cost that no wait can cover comes first: a retry would fail for ever. */
+/**
+ * Null when every check passes. A cost that no wait can cover comes first: a retry would fail for ever. Of equal waits
+ * the first binds: slots, then requests, then tokens.
+ */
 export function findRefusal(request: AdmitRequest, state: CheckedState): AdmitResult | null {
   const failures = [...state.failedSlots];
-  for (const [index, level] of state.levels.entries()) {
-    const check = request.buckets[index];
-    if (check === undefined) continue;
-    const { rule, scope, capacity: limit, cost: requested } = check;
-    if (requested > limit && limit > 0) return { outcome: 'never', rule, scope, limit, requested };
-    const waitMs = waitForUnitsMs(level, check, state.nowMicros);
-    if (waitMs === 0) continue;
-    failures.push({ rule, scope, limit, used: limit - bucketState(check, level).remaining, requested, waitMs });
+  for (const rule of decisionOrder) {
+    for (const [index, check] of request.buckets.entries()) {
+      const level = state.levels[index];
+      if (check.rule !== rule || level === undefined) continue;
+      const { scope, capacity: limit, cost: requested } = check;
+      if (requested > limit && limit > 0) return { outcome: 'never', rule, scope, limit, requested };
+      const waitMs = waitForUnitsMs(level, check, state.nowMicros);
+      if (waitMs === 0) continue;
+      failures.push({ rule, scope, limit, used: limit - bucketState(check, level).remaining, requested, waitMs });
+    }
   }
-  const binding = failures.reduce<FailedCheck | undefined>(
-    (longest, failure) => (longest === undefined || isLonger(failure, longest) ? failure : longest),
-    undefined,
-  );
-  if (binding === undefined) return null;
+  const [first, ...others] = failures;
+  if (first === undefined) return null;
+  const binding = others.reduce((longest, failure) => (isLonger(failure, longest) ? failure : longest), first);
   const buckets = request.buckets.flatMap((check, index) => {
     const level = state.levels[index];
     return level === undefined ? [] : [bucketState(check, level)];
   });
   return { outcome: 'rejected', ...binding, buckets };
 }
+
+const decisionOrder = ['requests', 'tokens'] as const;
 
 const isLonger = (one: FailedCheck, other: FailedCheck): boolean =>
   (one.waitMs ?? Infinity) > (other.waitMs ?? Infinity);

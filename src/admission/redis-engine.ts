@@ -17,6 +17,7 @@ import { createTickBatcher, type TickBatcher } from './tick-batcher.ts';
 import { loadTickScript } from './tick-script.ts';
 import {
   admitOperation,
+  emptyPlan,
   markOperation,
   packPlan,
   readAdmitReply,
@@ -70,7 +71,6 @@ const backgroundBoundMs = 2000;
 const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
-const noPlan: PackedPlan = { buckets: '', slots: '' };
 
 export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const { limiter, background, sink, log, keyPrefix = 'tg:', shards: shardCount = 1 } = options;
@@ -162,7 +162,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   }
 
   function settle(settlement: Settlement): Promise<void> {
-    const plan = ownRequests.get(settlement.id)?.plan ?? noPlan;
+    const plan = ownRequests.get(settlement.id)?.plan ?? emptyPlan;
     ownRequests.delete(settlement.id);
     const { record } = settlement;
     const batcher = shardOf(settlement.accountId).limiter;

@@ -3,31 +3,46 @@ import type { AdmitRequest, AdmitResult, BucketCheck, BucketState, Settlement } 
 import type { UsageRecord } from '../contract/flow.ts';
 import type { Abandoned } from './abandoned-record.ts';
 import { clampAmount } from './amount-bounds.ts';
-import { bucketState, memoryMs, refillStep } from './bucket.ts';
+import { bucketState, capacityMilli, memoryMs, refillStep } from './bucket.ts';
 
 /** Settlements go first: the slots they free serve the admissions of the same call. */
 export const urgency = { settle: 0, mark: 1, admit: 2 } as const;
 
 export type TickOperation = { urgency: 0 | 1 | 2; args: readonly string[] };
 
-/** The checks of a request as the script stores them, so that whoever settles it later needs to know nothing. */
-export type PackedPlan = { buckets: string; slots: string };
+/**
+ * The checks of a request as the script stores them, so that whoever settles it later needs to know nothing. By rule,
+ * because a settlement mostly changes the tokens alone and need not look at the rest.
+ */
+export type PackedPlan = { requests: string; tokens: string; slots: string };
+
+export const emptyPlan: PackedPlan = { requests: '', tokens: '', slots: '' };
 
 export function packPlan(request: Pick<AdmitRequest, 'buckets' | 'concurrency'>): PackedPlan {
-  let buckets = '';
+  const plan = { ...emptyPlan };
   for (const check of request.buckets) {
-    const { rule, scope, capacity, cost, refillPerMinute } = check;
-    const { milli, micros } = refillStep(refillPerMinute);
-    buckets += `${rule} ${scope} ${capacity} ${cost} ${milli} ${micros} ${memoryMs(check)}\n`;
+    const { milli, micros } = refillStep(check.refillPerMinute);
+    plan[check.rule] += `${check.scope} ${capacityMilli(check)} ${milli} ${micros} ${memoryMs(check)}\n`;
   }
-  let slots = '';
-  for (const { scope, limit } of request.concurrency) slots += `${scope} ${limit}\n`;
-  return { buckets, slots };
+  for (const { scope, limit } of request.concurrency) plan.slots += `${scope} ${limit}\n`;
+  return plan;
 }
+
+const costOf = (request: AdmitRequest, rule: BucketCheck['rule']): string =>
+  String(request.buckets.find((check) => check.rule === rule)?.cost ?? 0);
 
 export const admitOperation = (request: AdmitRequest, plan: PackedPlan): TickOperation => ({
   urgency: urgency.admit,
-  args: ['A', request.id, plan.buckets, plan.slots, packAbandoned(request)],
+  args: [
+    'A',
+    request.id,
+    costOf(request, 'requests'),
+    costOf(request, 'tokens'),
+    plan.requests,
+    plan.tokens,
+    plan.slots,
+    packAbandoned(request),
+  ],
 });
 
 export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickOperation => ({
@@ -39,7 +54,8 @@ export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickO
     String(settlement.record.rank),
     String(clampAmount(settlement.actual.requests)),
     String(clampAmount(settlement.actual.tokens)),
-    plan.buckets,
+    plan.requests,
+    plan.tokens,
     plan.slots,
   ],
 });
@@ -67,11 +83,11 @@ export const reapOperation = (id: string, estimatedTokens: number): TickOperatio
 export function readAdmitReply(request: AdmitRequest, reply: readonly unknown[]): AdmitResult | null {
   switch (reply[0]) {
     case 'OK':
-      return { outcome: 'admitted', buckets: readBalances(request.buckets, reply.slice(1)) };
+      return { outcome: 'admitted', buckets: readBalances(request, reply, 1) };
     case 'NO':
       return readRejection(request, reply);
     case 'NEVER': {
-      const check = request.buckets[Number(reply[1]) - 1];
+      const check = requestsFirst(request.buckets)[Number(reply[1]) - 1];
       if (check === undefined) return null;
       const { rule, scope, capacity: limit, cost: requested } = check;
       return { outcome: 'never', rule, scope, limit, requested };
@@ -90,7 +106,7 @@ export function readAdmitReply(request: AdmitRequest, reply: readonly unknown[])
 function readRejection(request: AdmitRequest, reply: readonly unknown[]): AdmitResult | null {
   const [, kind, position, live, wait] = reply;
   const waitMs = Number(wait) < 0 ? null : Number(wait);
-  const buckets = readBalances(request.buckets, reply.slice(5));
+  const buckets = readBalances(request, reply, 5);
   const index = Number(position) - 1;
   if (kind === 'slot') {
     const slot = request.concurrency[index];
@@ -107,17 +123,26 @@ function readRejection(request: AdmitRequest, reply: readonly unknown[]): AdmitR
       buckets,
     };
   }
-  const check = request.buckets[index];
-  const state = buckets[index];
+  const check = requestsFirst(request.buckets)[index];
+  const state = check === undefined ? undefined : buckets[request.buckets.indexOf(check)];
   if (check === undefined || state === undefined) return null;
   const { rule, scope, capacity: limit, cost: requested } = check;
   return { outcome: 'rejected', rule, scope, limit, used: limit - state.remaining, requested, waitMs, buckets };
 }
 
-function readBalances(checks: readonly BucketCheck[], balances: readonly unknown[]): BucketState[] {
-  return checks.map((check, index) =>
-    bucketState(check, { balanceMilli: Number(balances[index] ?? 0), refilledAtMicros: 0 }),
-  );
+/** The script gives the balances rule by rule, from position `start` on; the caller reads them in its own order. */
+function readBalances(request: AdmitRequest, reply: readonly unknown[], start: number): BucketState[] {
+  let requestsAt = start;
+  let tokensAt = start;
+  for (const { rule } of request.buckets) if (rule === 'requests') tokensAt += 1;
+  return request.buckets.map((check) => {
+    const balanceMilli = Number(reply[check.rule === 'requests' ? requestsAt++ : tokensAt++] ?? 0);
+    return bucketState(check, { balanceMilli, refilledAtMicros: 0 });
+  });
+}
+
+function requestsFirst(checks: readonly BucketCheck[]): BucketCheck[] {
+  return [...checks.filter(({ rule }) => rule === 'requests'), ...checks.filter(({ rule }) => rule === 'tokens')];
 }
 
 export function readReap(reply: readonly unknown[]): Progress {

@@ -13,6 +13,8 @@ local base = string.sub(openKey, 1, -5)
 local gate = ARGV[1]
 local leaseMs, missedBeatMs = tonumber(ARGV[2]), tonumber(ARGV[3])
 local tombstoneMs, openMs = ARGV[4], ARGV[5]
+-- The number is the version of what a bucket's value means.
+local requestsRule, tokensRule = 'b:requests:1:', 'b:tokens:1:'
 
 local now = readClock()
 local nowMs = math.floor(now / 1000)
@@ -27,15 +29,13 @@ local function failureOf(reply)
   return nil
 end
 
-local function parseBuckets(plan)
-  local buckets = {}
-  local line = '(%l+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+)\n'
-  for rule, scope, capacity, cost, milli, micros, memoryMs in string.gmatch(plan, line) do
+-- Appends the buckets of one rule. Parsing is the dearest part of a call, so the caller asks only for what it needs.
+local function parseBuckets(buckets, plan, rule, costMilli)
+  for scope, capacity, milli, micros, memoryMs in string.gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
     buckets[#buckets + 1] = {
-      rule = rule,
-      key = base .. 'b:' .. rule .. ':1:' .. scope,
-      capacity = tonumber(capacity) * 1000,
-      cost = tonumber(cost),
+      key = base .. rule .. scope,
+      capacity = tonumber(capacity),
+      cost = costMilli,
       milli = tonumber(milli),
       micros = tonumber(micros),
       memoryMs = memoryMs,
@@ -90,16 +90,14 @@ local function readBuckets(buckets)
   return nil
 end
 
-local function writeBucket(bucket, balance)
-  redis.call('SET', bucket.key, whole(balance) .. ':' .. whole(bucket.at), 'PX', bucket.memoryMs)
+local function writeBucket(bucket, balance, at)
+  redis.call('SET', bucket.key, string.format('%.0f:%.0f', balance, at), 'PX', bucket.memoryMs)
 end
 
 -- The one thing a refusal may write: without it a clock that went back would refuse for as long as it went.
 local function mendTimes(buckets)
   for _, bucket in ipairs(buckets) do
-    if bucket.staleBalance then
-      redis.call('SET', bucket.key, whole(bucket.staleBalance) .. ':' .. whole(now), 'PX', bucket.memoryMs)
-    end
+    if bucket.staleBalance then writeBucket(bucket, bucket.staleBalance, now) end
   end
 end
 
@@ -124,7 +122,7 @@ end
 
 local function bucketWait(bucket)
   if bucket.capacity == 0 then return -1 end
-  local missing = bucket.cost * 1000 - bucket.balance
+  local missing = bucket.cost - bucket.balance
   if missing <= 0 then return 0 end
   local ready = bucket.at + math.ceil(missing / bucket.milli) * bucket.micros
   return math.ceil((ready - now) / 1000)
@@ -143,7 +141,7 @@ local function refuse(buckets, slots)
     end
   end
   for index, bucket in ipairs(buckets) do
-    if bucket.capacity > 0 and bucket.cost * 1000 > bucket.capacity then
+    if bucket.capacity > 0 and bucket.cost > bucket.capacity then
       mendTimes(buckets)
       return { 'NEVER', index }
     end
@@ -155,13 +153,14 @@ local function refuse(buckets, slots)
   return withBalances(worst, buckets)
 end
 
-local function admit(id, bucketPlan, slotPlan, record)
+local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slotPlan, record)
   local requestKey = base .. 'r:' .. id
   local status = redis.pcall('HGET', requestKey, 'st')
   local failure = failureOf(status)
   if failure then return failure end
   if status == 'fin' then return { 'FINISHED' } end
-  local buckets, slots = parseBuckets(bucketPlan), parseSlots(slotPlan)
+  local buckets = parseBuckets({}, requestsPlan, requestsRule, tonumber(requestsCost) * 1000)
+  parseBuckets(buckets, tokensPlan, tokensRule, tonumber(tokensCost) * 1000)
   failure = readBuckets(buckets)
   if failure then return failure end
   if status == 'open' then
@@ -169,12 +168,13 @@ local function admit(id, bucketPlan, slotPlan, record)
     return withBalances({ 'OK' }, buckets)
   end
   if gate ~= '' then return { gate } end
+  local slots = parseSlots(slotPlan)
   local refusal = refuse(buckets, slots)
   if refusal then return refusal end
 
   for _, bucket in ipairs(buckets) do
-    bucket.balance = bucket.balance - bucket.cost * 1000
-    writeBucket(bucket, bucket.balance)
+    bucket.balance = bucket.balance - bucket.cost
+    writeBucket(bucket, bucket.balance, bucket.at)
   end
   local ends = whole(nowMs + leaseMs)
   for _, slot in ipairs(slots) do
@@ -182,26 +182,17 @@ local function admit(id, bucketPlan, slotPlan, record)
     redis.call('PEXPIRE', slot.key, 2 * leaseMs)
   end
   redis.call('ZADD', openKey, ends, id)
-  redis.call('HSET', requestKey, 'st', 'open', 'b', bucketPlan, 'c', slotPlan, 'rec', record)
+  redis.call('HSET', requestKey, 'st', 'open', 'hr', requestsCost, 'ht', tokensCost,
+    'pr', requestsPlan, 'pt', tokensPlan, 'c', slotPlan, 'rec', record)
   redis.call('PEXPIRE', requestKey, openMs)
   return withBalances({ 'OK' }, buckets)
 end
 
--- Moves each debit from what is held to what is due. Answers the buckets that change and all amounts then held.
-local function correct(buckets, before, change)
-  local changed, held = {}, {}
-  for index, bucket in ipairs(buckets) do
-    local holds = before(index, bucket)
-    local due = bucket.rule == 'requests' and change.requests or change.tokens
-    if change.kind == 'void' then due = 0 end
-    if change.kind == 'under' then due = math.max(holds, due) end
-    if due ~= holds then
-      bucket.refund = (holds - due) * 1000
-      changed[#changed + 1] = bucket
-    end
-    held[index] = whole(due)
-  end
-  return changed, held
+-- What is due of one rule when so much of it is held.
+local function amountDue(kind, held, actual)
+  if kind == 'void' then return 0 end
+  if kind == 'under' then return math.max(held, actual) end
+  return actual
 end
 
 local function bury(requestKey, rank, rest)
@@ -211,49 +202,58 @@ local function bury(requestKey, rank, rest)
     redis.call('HSET', requestKey, 'st', 'fin', 'rank', rank)
   else
     redis.call('HDEL', requestKey, 'rec')
-    redis.call('HSET', requestKey, 'st', 'fin', 'rank', rank, 'b', rest.buckets, 'c', rest.slots, 'held', rest.held)
+    redis.call('HSET', requestKey, 'st', 'fin', 'rank', rank, 'hr', whole(rest.requests), 'ht', whole(rest.tokens),
+      'pr', rest.requestsPlan, 'pt', rest.tokensPlan)
   end
   redis.call('PEXPIRE', requestKey, tombstoneMs)
 end
 
 local function finish(id, change)
   local requestKey = base .. 'r:' .. id
-  local stored = redis.pcall('HMGET', requestKey, 'st', 'rank', 'b', 'c', 'held')
+  local stored = redis.pcall('HMGET', requestKey, 'st', 'rank', 'hr', 'ht', 'pr', 'pt', 'c')
   if stored.err then return { 'ERR', stored.err } end
   local status = stored[1]
   if status == 'fin' and tonumber(stored[2]) >= change.rank then return { 'DUP' } end
-  local bucketPlan, slotPlan = stored[3] or change.buckets, stored[4] or change.slots
-  local amounts = {}
-  for amount in string.gmatch(stored[5] or '', '%d+') do amounts[#amounts + 1] = tonumber(amount) end
-  local changed, held = correct(parseBuckets(bucketPlan), function(index, bucket)
-    return amounts[index] or (status == 'open' and bucket.cost or 0)
-  end, change)
-  local failure = readBuckets(changed)
+  local heldRequests, heldTokens = tonumber(stored[3] or 0), tonumber(stored[4] or 0)
+  local requests = amountDue(change.kind, heldRequests, change.requests)
+  local tokens = amountDue(change.kind, heldTokens, change.tokens)
+  local requestsPlan, tokensPlan = stored[5] or change.requestsPlan, stored[6] or change.tokensPlan
+  local buckets = {}
+  if requests ~= heldRequests then parseBuckets(buckets, requestsPlan, requestsRule, (requests - heldRequests) * 1000) end
+  if tokens ~= heldTokens then parseBuckets(buckets, tokensPlan, tokensRule, (tokens - heldTokens) * 1000) end
+  local failure = readBuckets(buckets)
   if failure then return failure end
-  local slots = status == 'fin' and {} or parseSlots(slotPlan)
+  local slots = status == 'fin' and {} or parseSlots(stored[7] or change.slotPlan)
   for _, slot in ipairs(slots) do
     failure = failureOf(redis.pcall('ZSCORE', slot.key, id))
     if failure then return failure end
   end
 
-  for _, bucket in ipairs(changed) do
-    writeBucket(bucket, math.max(-bucket.capacity, math.min(bucket.capacity, bucket.balance + bucket.refund)))
+  for _, bucket in ipairs(buckets) do
+    local balance = math.min(bucket.capacity, bucket.balance - bucket.cost)
+    writeBucket(bucket, math.max(-bucket.capacity, balance), bucket.at)
   end
   for _, slot in ipairs(slots) do redis.call('ZREM', slot.key, id) end
   redis.call('ZREM', openKey, id)
-  bury(requestKey, change.rank, { buckets = bucketPlan, slots = slotPlan, held = table.concat(held, ',') })
+  bury(requestKey, change.rank, {
+    requests = requests,
+    tokens = tokens,
+    requestsPlan = requestsPlan,
+    tokensPlan = tokensPlan,
+  })
   if not status and change.kind == 'void' then return { 'UNKNOWN' } end
   return { 'OK' }
 end
 
-local function settle(id, kind, rank, requests, tokens, bucketPlan, slotPlan)
+local function settle(id, kind, rank, requests, tokens, requestsPlan, tokensPlan, slotPlan)
   return finish(id, {
     kind = kind,
     rank = tonumber(rank),
     requests = tonumber(requests),
     tokens = tonumber(tokens),
-    buckets = bucketPlan,
-    slots = slotPlan,
+    requestsPlan = requestsPlan,
+    tokensPlan = tokensPlan,
+    slotPlan = slotPlan,
   })
 end
 
@@ -325,10 +325,10 @@ local function reap(id, estimate)
 end
 
 local operations = {
-  S = { run = settle, arity = 7 },
+  S = { run = settle, arity = 8 },
   M = { run = markDispatched, arity = 1 },
   H = { run = renew, arity = 3 },
-  A = { run = admit, arity = 4 },
+  A = { run = admit, arity = 7 },
   L = { run = listExpired, arity = 1 },
   R = { run = reap, arity = 2 },
 }

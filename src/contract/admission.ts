@@ -11,6 +11,7 @@ export type BucketCheck = {
   scope: string;
   capacity: number;
   refillPerMinute: number;
+  /** The same in all checks of one rule, as the settlement's actual cost is. */
   cost: number;
 };
 

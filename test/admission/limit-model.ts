@@ -55,7 +55,11 @@ export function createLimitModel(nowMs: () => number) {
       const { rule, scope, capacity, cost } = tooMuch;
       return { outcome: 'never', rule, scope, limit: capacity, requested: cost };
     }
-    const failures = [...failedSlots(request), ...failedBuckets(request)];
+    const failures = [
+      ...failedSlots(request),
+      ...failedBuckets(request.buckets.filter(({ rule }) => rule === 'requests')),
+      ...failedBuckets(request.buckets.filter(({ rule }) => rule === 'tokens')),
+    ];
     const longestMs = Math.max(...failures.map(({ waitMs }) => waitMs));
     const binding = failures.find(({ waitMs }) => waitMs === longestMs);
     if (binding !== undefined) return { outcome: 'rejected', ...binding, buckets: states() };
@@ -87,8 +91,8 @@ export function createLimitModel(nowMs: () => number) {
       ];
     });
 
-  const failedBuckets = (request: AdmitRequest) =>
-    request.buckets.flatMap((check) => {
+  const failedBuckets = (checks: readonly BucketCheck[]) =>
+    checks.flatMap((check) => {
       const { rule, scope, capacity: limit, cost: requested } = check;
       const missing = requested * fraction - bucketOf(check).balance;
       const waitMs = Math.ceil(missing / check.refillPerMinute);

@@ -1,5 +1,5 @@
 /** Who is admitted, and what a refusal says: for every engine. Spec: reliability I4, I5, A2. */
-import type { AdmitRequest, AdmitResult } from '../../src/contract/admission.ts';
+import type { AdmitRequest, AdmitResult, BucketCheck } from '../../src/contract/admission.ts';
 import { admitRequest, range, requestId, settlement, type Replica, type Scenario } from './engine-world.ts';
 
 export function runLimitScenarios(scenario: Scenario): void {
@@ -167,6 +167,8 @@ export function runLimitScenarios(scenario: Scenario): void {
     const twice = admitRequest(requestId(1), { requestsPerMinute: 10, concurrency: 1 });
     await t.rejects(engine.admit({ ...twice, buckets: [...twice.buckets, ...twice.buckets] }), RangeError);
     await t.rejects(engine.admit({ ...twice, concurrency: [...twice.concurrency, ...twice.concurrency] }), RangeError);
+    const costs = [1, 2].map((cost) => ({ ...twice.buckets[0], scope: `key:k${cost}`, cost }) as BucketCheck);
+    await t.rejects(engine.admit({ ...twice, buckets: costs }), /two costs/);
     await t.rejects(engine.admit(admitRequest(requestId(1), { requestsPerMinute: 1, scope: 'key:a b' })), RangeError);
   });
 

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap';
 import { createTickBatcher, type TickBatcher, type TickBatcherOptions } from '../../src/admission/tick-batcher.ts';
 import {
   admitOperation,
+  emptyPlan,
   packPlan,
   reapOperation,
   renewOperation,
@@ -67,7 +68,7 @@ t.test('sends large operations in calls of their own', async (t) => {
 t.test('refuses an admission at once when the queue is full, and takes a settlement', async (t) => {
   const { batcher } = await openSubject(t, { queueLimit: 5 });
   const admissions = range(8).map((serial) => batcher.submit(admission(serial)));
-  const operation = settleOperation(settlement(requestId(99), 'void'), { buckets: '', slots: '' });
+  const operation = settleOperation(settlement(requestId(99), 'void'), emptyPlan);
   const settled = await Promise.all(range(8).map(() => batcher.submit(operation)));
   t.ok(settled.every(({ kind }) => kind === 'answered'));
   const kinds = (await Promise.all(admissions)).map(({ kind }) => kind);
@@ -82,7 +83,7 @@ t.test('refuses admissions at the gate and lets settlements pass', async (t) => 
     t.match(await batcher.submit(admission(2)), { kind: 'answered', reply: [word] });
     t.match(await batcher.submit(admission(1)), { kind: 'answered', reply: ['OK'] });
   }
-  const operation = settleOperation(settlement(requestId(1), 'exact', 1), { buckets: '', slots: '' });
+  const operation = settleOperation(settlement(requestId(1), 'exact', 1), emptyPlan);
   t.match(await batcher.submit(operation), { kind: 'answered', reply: ['OK'] });
 });
 
@@ -118,6 +119,6 @@ t.test('tells a lost lease from a reaped one when it renews', async (t) => {
   const { batcher } = await openSubject(t);
   const renewal = renewOperation(requestId(1), { progressTokens: 0, isDispatched: false });
   t.match(await batcher.submit(renewal), { reply: ['LOST'] });
-  await batcher.submit(settleOperation(settlement(requestId(1), 'under'), { buckets: '', slots: '' }));
+  await batcher.submit(settleOperation(settlement(requestId(1), 'under'), emptyPlan));
   t.match(await batcher.submit(renewal), { reply: ['REAPED'] });
 });
