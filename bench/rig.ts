@@ -24,6 +24,8 @@ export type Entrant = {
   running: RunningSubject | null;
   failure: string | null;
   fidelity: 'bytes' | 'content' | null;
+  /** Why a measurement of it was lost; the next one is tried all the same. */
+  lastProblem: string | null;
 };
 
 export type LiveEntrant = Entrant & { running: RunningSubject };
@@ -40,12 +42,12 @@ export function reasonOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replaceAll(/\s+/g, ' ').slice(0, 400);
 }
 
-/** Runs one measurement of a subject; what it throws is that subject's failure and nobody else's. */
+/** Runs one measurement of a subject. What it throws costs that subject this measurement, and nobody else anything. */
 export async function attempt(rig: Rig, entrant: LiveEntrant, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    entrant.failure = `fails: ${reasonOf(error)}`;
-    rig.say(`${entrant.subject.id} ${entrant.failure}`);
+    entrant.lastProblem = `fails: ${reasonOf(error)}`;
+    rig.say(`${entrant.subject.id} ${entrant.lastProblem}`);
   }
 }

@@ -29,6 +29,8 @@ export type Measured = Pick<
 
 type Side = { entrants: Entrant[]; idleBytes: Map<string, number>; loadedBytes: Map<string, number> };
 
+const fresh = { running: null, failure: null, fidelity: null, lastProblem: null };
+
 async function enter(rig: Rig, subject: Subject, purpose: Purpose): Promise<Entrant> {
   try {
     rig.say(`starting ${subject.id}`);
@@ -37,14 +39,14 @@ async function enter(rig: Rig, subject: Subject, purpose: Purpose): Promise<Entr
     if (!isRunning) rig.say(`${subject.id}: ${started.unavailable}`);
     return {
       subject,
+      ...fresh,
       running: isRunning ? started : null,
       failure: isRunning ? null : started.unavailable,
-      fidelity: null,
     };
   } catch (error) {
     const failure = `fails: ${reasonOf(error)}`;
     rig.say(`${subject.id} ${failure}`);
-    return { subject, running: null, failure, fidelity: null };
+    return { subject, ...fresh, failure };
   }
 }
 
@@ -152,6 +154,8 @@ async function runStreamSide(
       await verifyStream(entrant.running, mockPort);
       await warmUpStreams(rig, entrant, options.streams.burstSeconds);
     });
+    // Wrong bytes are no matter of noise: what is not right is not timed.
+    entrant.failure = entrant.lastProblem;
   }
   const rounds = await runStreamRounds(rig, side.entrants, options.streams);
   const idleStreamBytes = new Map<string, number>();
@@ -190,15 +194,23 @@ async function runStarts(rig: Rig, subjects: readonly Subject[], upstreamPort: n
   return runs;
 }
 
-function describe(unary: Side, streams: StreamPart): SubjectRecord[] {
+/** null when there is something to show for it. */
+function reasonFor(entrant: Entrant | undefined, rows: readonly { subject: string }[]): string | null {
+  if (entrant === undefined) return 'not in this run';
+  if (rows.some(({ subject }) => subject === entrant.subject.id)) return null;
+  return entrant.failure ?? entrant.lastProblem ?? 'not in this run';
+}
+
+function describe(unary: Side, streams: StreamPart, rows: Measured['unary']): SubjectRecord[] {
   return unary.entrants.map((entrant) => {
     const { id, title } = entrant.subject;
     const other = streams.side.entrants.find(({ subject }) => subject.id === id);
+    const reason = reasonFor(entrant, rows);
     return {
       id,
       title,
-      unary: entrant.failure,
-      streams: other === undefined ? (entrant.failure ?? 'not in this run') : other.failure,
+      unary: reason,
+      streams: reasonFor(other, streams.rounds) === null ? null : (reason ?? reasonFor(other, streams.rounds)),
       fidelity: entrant.fidelity,
       idleBytes: unary.idleBytes.get(id) ?? null,
       loadedBytes: unary.loadedBytes.get(id) ?? null,
@@ -226,5 +238,5 @@ export async function runTournament(rig: Rig, subjects: readonly Subject[], opti
   const able = subjects.filter(({ id }) => side.entrants.find(({ subject }) => subject.id === id)?.running !== null);
   const streams = await runStreamSide(rig, able, { options, mockPort: streamPort });
   const starts = options.isThorough ? await runStarts(rig, able, unaryPort) : [];
-  return { ...unary, subjects: describe(side, streams), streams: streams.rounds, starts };
+  return { ...unary, subjects: describe(side, streams, unary.unary), streams: streams.rounds, starts };
 }
