@@ -78,10 +78,11 @@ function parseObject(rawBody: Buffer): JsonObject {
   return body;
 }
 
-/** V8 quotes the body in its message; only the place is repeated. */
+/** V8 often quotes the body in its message; only its own words at the end are believed, and only the place is repeated. */
 function positionOf(error: unknown): string {
-  const position = error instanceof Error ? /at position (\d+)/.exec(error.message)?.[1] : undefined;
-  return position === undefined ? '' : ` (at byte ${position})`;
+  const message = error instanceof Error ? error.message : '';
+  const position = / JSON at position (\d+)(?: \(line \d+ column \d+\))?$/.exec(message)?.[1];
+  return position === undefined ? '' : ` (at character ${position})`;
 }
 
 function hazardError(kind: 'depth' | 'number' | 'surrogate' | 'prototype', param: string): GatewayError {

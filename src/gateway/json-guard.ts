@@ -32,7 +32,7 @@ function walk(value: JsonValue | undefined, depth: number, readsText: boolean): 
   }
   for (const name of Object.keys(value)) {
     if (name === '__proto__') return { kind: 'prototype', segments: [name] };
-    if (readsText && !name.isWellFormed()) return { kind: 'surrogate', segments: [] };
+    if (readsText && !name.isWellFormed()) return { kind: 'surrogate', segments: [name] };
     const found = walk(value[name], depth + 1, readsText);
     if (found !== null) return { ...found, segments: [name, ...found.segments] };
   }
@@ -46,7 +46,8 @@ function formatPath(segments: readonly (string | number)[]): string {
       typeof segment === 'number' ? `${text}[${segment}]` : text === '' ? segment : `${text}.${segment}`,
     '',
   );
-  return (segments.length > shown.length ? `${path}…` : path).toWellFormed().slice(0, 200);
+  // The cut may fall inside a character, and half of one is nothing that every client can print.
+  return (segments.length > shown.length ? `${path}…` : path).slice(0, 200).toWellFormed();
 }
 
 /** How often a key stands at the top level of a JSON object's text, whichever way its letters are written. */

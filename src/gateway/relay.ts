@@ -124,6 +124,7 @@ export function createRelay(options: RelayOptions): Relay {
       includeUsage: flow.request.includeUsage,
       created: Math.floor(flow.startedAtMs / 1000),
       randomId: () => options.randomId(),
+      request: flow.request.body,
     };
     const steps = createReplySteps({
       flow,

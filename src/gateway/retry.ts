@@ -27,18 +27,28 @@ export function isWorthAnotherTarget(result: AttemptResult): boolean {
 }
 
 /** The provider's own `x-should-retry` is never handed on; its wait is, when an SDK would obey it. */
-export function withRetryAdvice(error: GatewayError, upstream: IncomingHttpHeaders): GatewayError {
+export function withRetryAdvice(
+  error: GatewayError,
+  upstream: IncomingHttpHeaders,
+  { nowMs = Date.now() }: { nowMs?: number } = {},
+): GatewayError {
   if (neverHeals.has(error.kind)) return error.withHeaders({ 'x-should-retry': 'false' });
   if (!isBusy.has(error.kind)) return error;
-  const waitMs = readRetryAfterMs(upstream);
+  const waitMs = readRetryAfterMs(upstream, nowMs);
   return error.withHeaders(
     waitMs === null || waitMs > 60_000 ? { 'x-should-retry': 'false' } : retryAfterHeaders(waitMs),
   );
 }
 
-function readRetryAfterMs(headers: IncomingHttpHeaders): number | null {
-  const exact = Number(headers['retry-after-ms'] ?? Number.NaN);
-  if (Number.isFinite(exact) && exact >= 0) return exact;
-  const seconds = Number(headers['retry-after'] ?? Number.NaN);
-  return Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : null;
+const number = /^\d+(?:\.\d+)?$/;
+
+/** `retry-after` is a number of seconds or an HTTP date. */
+function readRetryAfterMs(headers: IncomingHttpHeaders, nowMs: number): number | null {
+  const exact = headers['retry-after-ms'];
+  if (typeof exact === 'string' && number.test(exact)) return Number(exact);
+  const wait = headers['retry-after'];
+  if (wait === undefined) return null;
+  if (number.test(wait)) return Number(wait) * 1000;
+  const dateMs = wait.endsWith(' GMT') ? Date.parse(wait) : Number.NaN;
+  return Number.isNaN(dateMs) ? null : Math.max(0, dateMs - nowMs);
 }

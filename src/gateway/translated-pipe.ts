@@ -10,6 +10,7 @@ export class TranslatedPipe implements Pipe {
   readonly #translator: StreamTranslator;
   readonly #tokensOfCharacters: (characters: number) => number;
   readonly isFailureShown = false;
+  #isTailGiven = false;
 
   constructor(translator: StreamTranslator, tokensOfCharacters: (characters: number) => number) {
     this.#translator = translator;
@@ -29,13 +30,14 @@ export class TranslatedPipe implements Pipe {
   }
 
   push(chunk: Buffer): string | null {
-    return this.#translate(this.#reader.push(chunk));
+    const text = this.#translate(this.#reader.push(chunk));
+    // An upstream may hold its connection open behind its end; the caller's end marker does not wait for that.
+    return orNull(this.isEnded ? text + this.#tail() : text);
   }
 
   end(): string | null {
-    const text = this.#translate(this.#reader.end()) ?? '';
-    const tail = this.failure === null && this.isComplete ? this.#translator.end().map(frameEvent).join('') : '';
-    return text + tail === '' ? null : text + tail;
+    const text = this.#translate(this.#reader.end());
+    return orNull(text + this.#tail());
   }
 
   usage(): Usage | null {
@@ -46,12 +48,20 @@ export class TranslatedPipe implements Pipe {
     return this.#tokensOfCharacters(this.#translator.outputCharacters);
   }
 
-  #translate(events: ReturnType<SseReader['push']>): string | null {
+  #tail(): string {
+    if (this.#isTailGiven || this.failure !== null || !this.isComplete) return '';
+    this.#isTailGiven = true;
+    return this.#translator.end().map(frameEvent).join('');
+  }
+
+  #translate(events: ReturnType<SseReader['push']>): string {
     let text = '';
     for (const event of events) {
       if (this.failure !== null || this.#translator.isEnded) break;
       for (const out of this.#translator.push(event)) text += frameEvent(out);
     }
-    return text === '' ? null : text;
+    return text;
   }
 }
+
+const orNull = (text: string): string | null => (text === '' ? null : text);

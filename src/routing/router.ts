@@ -23,6 +23,9 @@ export interface Router {
   list(principal: Principal): readonly ListedModel[];
 }
 
+/** A caller writes it, and it goes into headers, rows and log lines: printable, and no longer than any real name. */
+const passableName = /^[\x21-\x7e]{1,200}$/;
+
 type Targets = readonly [Target, ...Target[]];
 
 export function createRouter(options: RouterOptions): Router {
@@ -35,7 +38,11 @@ export function createRouter(options: RouterOptions): Router {
     const targets = targetsOf(name, []);
     if (targets !== null) listed.set(name, targets);
   }
-  for (const spec of options.catalogue) if (providerIds.has(spec.providerId)) listed.set(spec.id, [targetOf(spec)]);
+  for (const spec of options.catalogue) {
+    // An alias may have the id of a model; then it is what answers to that name.
+    const isOpen = providerIds.has(spec.providerId) && !Object.hasOwn(options.aliases, spec.id);
+    if (isOpen) listed.set(spec.id, [targetOf(spec)]);
+  }
 
   function targetsOf(name: string, seen: readonly string[]): Targets | null {
     if (Object.hasOwn(options.aliases, name) && !seen.includes(name)) {
@@ -46,8 +53,9 @@ export function createRouter(options: RouterOptions): Router {
     if (spec !== undefined) return providerIds.has(spec.providerId) ? [targetOf(spec)] : null;
     const slash = name.indexOf('/');
     const providerId = name.slice(0, Math.max(slash, 0));
-    if (slash > 0 && slash < name.length - 1 && providerIds.has(providerId)) {
-      return [{ providerId, upstreamModel: name.slice(slash + 1), model: null }];
+    const upstreamModel = name.slice(slash + 1);
+    if (slash > 0 && providerIds.has(providerId) && passableName.test(upstreamModel)) {
+      return [{ providerId, upstreamModel, model: null }];
     }
     return bareNames.get(name) ?? null;
   }
@@ -66,7 +74,7 @@ export function createRouter(options: RouterOptions): Router {
     const nearest = nearestNames(name, allowed, 3);
     const hint = nearest.length === 0 ? 'No model is available to this key.' : `Did you mean ${nearest.join(', ')}?`;
     return gatewayError('modelNotFound', {
-      message: `The model \`${name.slice(0, 200)}\` does not exist or you do not have access to it. ${hint}`,
+      message: `The model \`${name.slice(0, 200).toWellFormed()}\` does not exist or you do not have access to it. ${hint}`,
     });
   };
 

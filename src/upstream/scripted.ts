@@ -29,7 +29,7 @@ class ScriptedCall implements UpstreamCall {
     if (this.#isOver) return;
     this.#handler.onDispatched();
     this.#handler.onHeaders(this.#reply.status, { ...this.#reply.headers });
-    this.#next();
+    this.#whenResumed(() => this.#next());
   }
 
   #next(): void {
@@ -83,6 +83,8 @@ class ScriptedCall implements UpstreamCall {
     if (this.#isOver) return;
     this.#isOver = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#waiting = null;
+    this.#chunks.return?.();
     queueMicrotask(() => this.#handler.onFailure({ kind: 'aborted', cause: new Error('aborted') }));
   }
 }

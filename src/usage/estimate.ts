@@ -20,8 +20,11 @@ export function estimateInputTokens(rawBody: Buffer): number {
   while (at !== -1) {
     const end = rawBody.indexOf('"', at);
     const dataEnd = end === -1 ? rawBody.length : end;
-    textBytes -= dataEnd - at;
-    attachments += 1;
+    // No base64 holds a space: prose behind the mark would otherwise pass for one picture, whatever its length.
+    if (!rawBody.subarray(at, dataEnd).includes(' ')) {
+      textBytes -= dataEnd - at;
+      attachments += 1;
+    }
     at = rawBody.indexOf(base64Mark, dataEnd);
   }
   return Math.ceil(textBytes / bytesPerTokenUpper) + attachments * attachmentTokens;

@@ -30,7 +30,6 @@ export interface Ledger extends UsageSink {
 
 export function createLedger(options: LedgerOptions): Ledger {
   let backlog: UsageRecord[] = [];
-  let inFlight = 0;
   let failures = 0;
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> | null = null;
@@ -40,74 +39,93 @@ export function createLedger(options: LedgerOptions): Ledger {
     if (timer !== null || running !== null) return;
     timer = setTimeout(() => {
       timer = null;
-      running = drain().finally(() => {
-        running = null;
-        if (backlog.length > 0 && !isClosing) schedule(failures > 0 ? backoffMs() : 0);
-      });
+      void run();
     }, delayMs);
   }
 
-  const backoffMs = (): number => options.retryMs * 2 ** Math.min(failures - 1, 5);
+  function cancelTimer(): void {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+  }
+
+  const backoffMs = (): number => options.retryMs * 2 ** Math.min(Math.max(failures - 1, 0), 5);
+
+  /** One writer at a time: a second one would write the same rows, and drop others in their stead. */
+  function run(): Promise<void> {
+    running ??= drain().finally(() => {
+      running = null;
+      if (backlog.length > 0 && !isClosing) schedule(failures > 0 ? backoffMs() : 0);
+    });
+    return running;
+  }
 
   async function drain(): Promise<void> {
-    while (backlog.length > 0) {
-      const batch = backlog.slice(0, options.batchRows);
-      inFlight = batch.length;
-      try {
-        await write(batch);
-      } catch (error) {
-        failures += 1;
-        inFlight = 0;
-        options.onFailure(error, backlog.length);
-        return;
+    try {
+      while (backlog.length > 0) {
+        await writeFirst(Math.min(options.batchRows, backlog.length));
+        failures = 0;
       }
-      failures = 0;
-      inFlight = 0;
-      backlog = backlog.slice(batch.length);
+    } catch (error) {
+      failures += 1;
+      options.onFailure(error, backlog.length);
     }
   }
 
-  /** A batch that the database refuses is halved until the one bad row stands alone. */
-  async function write(batch: readonly UsageRecord[]): Promise<void> {
+  /**
+   * A batch that the database refuses is halved until the one bad row stands alone. What has landed leaves the backlog
+   * at once, so that a failure behind it repeats nothing.
+   */
+  async function writeFirst(count: number): Promise<void> {
+    const batch = backlog.slice(0, count);
     try {
       await options.insert(batch);
-      options.onWritten(batch);
     } catch (error) {
       if (!isRefusedData(error)) throw error;
       const [first] = batch;
-      if (batch.length === 1 && first !== undefined) {
-        options.onPoison(first, error);
+      if (count > 1 || first === undefined) {
+        const half = Math.ceil(count / 2);
+        await writeFirst(half);
+        await writeFirst(count - half);
         return;
       }
-      const middle = Math.ceil(batch.length / 2);
-      await write(batch.slice(0, middle));
-      await write(batch.slice(middle));
+      backlog = backlog.slice(1);
+      options.onPoison(first, error);
+      return;
     }
+    backlog = backlog.slice(count);
+    options.onWritten(batch);
   }
 
   return {
     append(record) {
       backlog.push(record);
-      schedule(backlog.length >= options.batchRows ? 0 : options.intervalMs);
+      const isFullBatch = backlog.length === options.batchRows && failures === 0;
+      if (isFullBatch) cancelTimer();
+      schedule(isFullBatch ? 0 : options.intervalMs);
     },
     hasRoom: () => backlog.length < options.capRows,
-    depth: () => Math.max(backlog.length, inFlight),
+    depth: () => backlog.length,
     async close(deadlineMs) {
       isClosing = true;
-      if (timer !== null) clearTimeout(timer);
-      timer = null;
-      const deadline = performance.now() + deadlineMs;
+      cancelTimer();
+      const deadlineAtMs = performance.now() + deadlineMs;
       for (;;) {
-        await running;
-        if (backlog.length === 0 || performance.now() >= deadline) return backlog;
-        const left = deadline - performance.now();
-        if (failures > 0) await new Promise((resolve) => setTimeout(resolve, Math.min(backoffMs(), left)));
-        running = drain().finally(() => {
-          running = null;
-        });
+        // A database that never answers must not keep the process.
+        await atMost(run(), deadlineAtMs - performance.now());
+        const leftMs = deadlineAtMs - performance.now();
+        if (backlog.length === 0 || leftMs <= 0) return [...backlog];
+        await new Promise((resolve) => setTimeout(resolve, Math.min(backoffMs(), leftMs)));
       }
     },
   };
+}
+
+/** Resolves with the work or when its time is up. */
+function atMost(work: Promise<void>, limitMs: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, Math.max(0, limitMs));
+  work.then(resolve, reject).finally(() => clearTimeout(timer));
+  return promise;
 }
 
 /** SQLSTATE classes 22 (data) and 23 (constraint): the row is at fault, and no retry will heal it. */
