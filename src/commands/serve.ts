@@ -7,7 +7,6 @@ import type { GatewayConfig } from '../config/types.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { collectProcessMetrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
-import { assertMigrated, migrateToLatest } from '../store/migrate.ts';
 import { listKeys } from '../store/api-keys.ts';
 import { ensureUsagePartitions } from '../store/usage-partitions.ts';
 import type { Command, CommandIo } from './command.ts';
@@ -33,10 +32,10 @@ export const serve: Command = {
       isPretty: config.environment === 'development' && process.stdout.isTTY,
     });
     for (const warning of config.warnings) log.warn({ warning }, 'configuration');
-    const store = await openStore(config, { log, tables: 'as they are' });
+    const store = await openStore(config, { log });
     const releaseReplica = await holdAlone(config, log);
     try {
-      await prepareStore(config, store, log);
+      await ensureUsagePartitions(store.db, { fromMs: Date.now() - dayMs, days: partitionDays, log });
       const firstKey = await issueKeys(config, store);
       const app = await createApp({ config, database: store, pepper: store.pepper, log });
       collectProcessMetrics(app.metrics);
@@ -74,13 +73,6 @@ async function holdAlone(config: GatewayConfig, log: Logger): Promise<() => Prom
     'Another gateway without Redis already runs on this database, and two would let every key use twice its limits. ' +
       'Set REDIS_URL for both, or stop the other one.',
   );
-}
-
-/** A desk wants one command; in production a schema changes when the operator says so. */
-async function prepareStore(config: GatewayConfig, store: OpenStore, log: Logger): Promise<void> {
-  if (store.kind === 'postgres' && config.environment === 'production') await assertMigrated(store.db);
-  else await migrateToLatest(store.db);
-  await ensureUsagePartitions(store.db, { fromMs: Date.now() - dayMs, days: partitionDays, log });
 }
 
 function startUpkeep(store: OpenStore, log: Logger): () => void {

@@ -104,6 +104,31 @@ t.test('with Postgres, Redis and a provider it relays, and the row is in Postgre
   t.match(rows[0], { status: 'ok', prompt_tokens: 9, completion_tokens: 3 });
 });
 
+t.test('a stream that runs when the process is told to stop is whole, and its row is written', async (t) => {
+  const folder = temporaryFolder(t);
+  const running = await startReady(t, { TOLLGATE_DATA: folder });
+  const apiKey = /sk-tg-\w+/.exec(running.stderr())?.[0] ?? '';
+  const client = new OpenAI({ baseURL: `${running.url}/v1`, apiKey, maxRetries: 0 });
+  const stream = await client.chat.completions.create({
+    model: 'demo/lorem',
+    stream: true,
+    messages: [{ role: 'user', content: 'Hello' }],
+  });
+  const ended = once(running.child, 'exit');
+  let finishReason: string | null = null;
+  let chunks = 0;
+  for await (const chunk of stream) {
+    chunks += 1;
+    if (chunks === 3) running.child.kill('SIGTERM');
+    finishReason = chunk.choices[0]?.finish_reason ?? finishReason;
+  }
+  t.equal(finishReason, 'stop');
+  await ended;
+  t.equal(running.child.exitCode, 0);
+  t.match(running.stdout(), /"outcome":"ok"/);
+  await t.rejects(fetch(`${running.url}/healthz`), 'nothing listens any more');
+});
+
 t.test('two gateways without Redis on one database would double every limit', async (t) => {
   const database = await createTestDatabase(t);
   const environment = { DATABASE_URL: database.url, TOLLGATE_SECRET: 'a-secret-for-tests-of-32-characters' };
