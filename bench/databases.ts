@@ -122,7 +122,9 @@ const infoNumber = (info: string, pattern: RegExp): number => Number(pattern.exe
 export async function startRedis(place: Place): Promise<BenchRedis | null> {
   const address = await redisAddress(place);
   if (address === null) return null;
-  const client = new Redis(address.url, { lazyConnect: true });
+  const client = new Redis(address.url, { lazyConnect: true, retryStrategy: () => null });
+  // Calls reject by themselves; without a listener the client prints each lost connection as well.
+  client.on('error', () => undefined);
   await client.connect();
   return {
     url: address.url,

@@ -36,7 +36,7 @@ export const smallBodyBytes = 200;
 const smoke = {
   kind: 'smoke',
   warmUpSeconds: 0,
-  firstWarmUp: { requests: 8_000, patienceSeconds: 1 },
+  firstWarmUp: { requests: 12_000, patienceSeconds: 4 },
   bodies: [],
   streams: {
     rounds: 3,

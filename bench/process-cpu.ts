@@ -3,7 +3,7 @@
  * process's own line, live children are found by their parent, and children that were waited for sit in cutime.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 export type ProcessTimes = { pid: number; parentPid: number; ticks: number };
 
@@ -61,7 +61,7 @@ function readOrEmpty(path: string): string {
 }
 
 function listProcesses(): ProcessTimes[] {
-  return readdirSync('/proc')
+  return (existsSync('/proc') ? readdirSync('/proc') : [])
     .filter((name) => /^\d+$/.test(name))
     .map((pid) => parseProcessStat(readOrEmpty(`/proc/${pid}/stat`)))
     .filter((entry) => entry !== null);

@@ -49,8 +49,8 @@ function createRun(): Run {
   return {
     rig,
     async end() {
-      await processes.stopAll();
       await Promise.all(undoes.splice(0).map((undo) => undo()));
+      await processes.stopAll();
       rmSync(scratchDirectory, { recursive: true, force: true });
     },
   };
