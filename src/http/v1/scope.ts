@@ -28,6 +28,9 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
   app.setErrorHandler((thrown, request, reply) => {
     const error = asGatewayError(thrown, request);
     if (!request.isAdmitted) logRefusal(request, error);
+    // Fastify closes the connection of a body that it refused. A client that is still writing would be reset and never
+    // read why; left open, Node reads the rest away.
+    if (!options.isDraining()) void reply.removeHeader('connection');
     return sendError(reply, error);
   });
   app.setNotFoundHandler((request, reply) => {
