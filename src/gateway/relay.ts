@@ -93,7 +93,11 @@ export function createRelay(options: RelayOptions): Relay {
     const edit = adapt(flow, target, endpoint);
     const exchange = send(flow, { target, provider, endpoint, edit }, outcome);
     const raw = await exchange.result;
-    const result = raw.error === null ? raw : { ...raw, error: withRetryAdvice(raw.error, exchange.upstreamHeaders) };
+    const { isDispatched } = raw;
+    const result =
+      raw.error === null
+        ? raw
+        : { ...raw, error: withRetryAdvice(raw.error, exchange.upstreamHeaders, { isDispatched }) };
     outcome.attempts.push({
       provider: target.providerId,
       model: target.upstreamModel,

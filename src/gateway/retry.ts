@@ -30,10 +30,12 @@ export function isWorthAnotherTarget(result: AttemptResult): boolean {
 export function withRetryAdvice(
   error: GatewayError,
   upstream: IncomingHttpHeaders,
-  { nowMs = Date.now() }: { nowMs?: number } = {},
+  { nowMs = Date.now(), isDispatched = true }: { nowMs?: number; isDispatched?: boolean } = {},
 ): GatewayError {
   if (neverHeals.has(error.kind)) return error.withHeaders({ 'x-should-retry': 'false' });
-  if (!isBusy.has(error.kind)) return error;
+  // What left and was not answered in time may have been billed, and so may two more by an SDK.
+  const isUnknown = error.kind === 'upstreamTimeout' && isDispatched;
+  if (!isBusy.has(error.kind) && !isUnknown) return error;
   const waitMs = readRetryAfterMs(upstream, nowMs);
   return error.withHeaders(
     waitMs === null || waitMs > 60_000 ? { 'x-should-retry': 'false' } : retryAfterHeaders(waitMs),

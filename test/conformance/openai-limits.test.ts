@@ -14,6 +14,7 @@ import { messages, model, rejection, startSdkWorld, type CountedClient } from '.
 
 const world = await startSdkWorld(t, {
   yaml: `
+timeouts: { first_byte: 150ms }
 tiers:
   free: { price: 0,  rpm: 10,   tpm: 20k,  concurrency: 2,   history: 7d,  models: "*" }
   shut: { price: 0,  rpm: 0,    tpm: 20k,  concurrency: 2,   history: 7d,  models: "*" }
@@ -100,6 +101,18 @@ t.test('c89 APIError 413 when the body is over the limit', async (t) => {
   const error = await ask(client, { messages: [{ role: 'user', content: 'x'.repeat(5 * 1024 * 1024) }] });
   checkError(t, error, { type: APIError, status: 413, code: 'request_too_large', errorType: 'invalid_request_error' });
   t.equal(client.sent(), 1);
+});
+
+t.test('InternalServerError 504, asked once, when no stream begins in time', async (t) => {
+  upstream.answer = () => undefined;
+  const client = retrying();
+  checkError(t, await ask(client, { stream: true }), {
+    type: InternalServerError,
+    status: 504,
+    code: 'upstream_timeout',
+    errorType: 'server_error',
+  });
+  t.equal(client.sent(), 1, 'a request that nobody answered may have been billed');
 });
 
 t.test('APIConnectionTimeoutError when the package waits no longer', async (t) => {
