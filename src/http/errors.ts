@@ -50,5 +50,8 @@ export function logRefusal(request: FastifyRequest, error: GatewayError): void {
     error: error.code ?? error.kind,
   };
   if (error.kind === 'internal') request.log.error({ ...line, err: error.cause }, 'request');
+  // A store that fails, a tier that is not configured: only this line tells the operator.
+  else if (error.cause instanceof Error && error.status >= 500)
+    request.log.warn({ ...line, cause: error.cause.message }, 'request');
   else request.log.info(line, 'request');
 }
