@@ -30,7 +30,7 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
     if (!request.isAdmitted) logRefusal(request, error);
     // Fastify closes the connection of a body that it refused. A client that is still writing would be reset and never
     // read why; left open, Node reads the rest away.
-    if (!options.isDraining()) void reply.removeHeader('connection');
+    void reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
     return sendError(reply, error);
   });
   app.setNotFoundHandler((request, reply) => {
@@ -43,7 +43,8 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
   done();
 
   function authenticate(request: FastifyRequest, reply: FastifyReply, next: (error?: Error) => void): void {
-    if (options.isDraining()) void reply.header('connection', 'close');
+    // On the raw reply, so that one which the corridor writes by itself says it too.
+    if (options.isDraining()) reply.raw.shouldKeepAlive = false;
     const result = options.authenticate(readToken(request));
     if (!('then' in result)) {
       accept(request, result, next);
