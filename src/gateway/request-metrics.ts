@@ -13,12 +13,18 @@ export function outcomeLabel(outcome: Outcome): string {
     case 'drained':
       return 'drained';
     case 'upstream_failed':
+      return isCallersMistake(outcome) ? 'client_error' : 'upstream_error';
     case 'upstream_timeout':
     case 'total_timeout':
       return 'upstream_error';
     case 'refused':
       return outcome.error !== null && outcome.error.status < 500 ? 'client_error' : 'gateway_error';
   }
+}
+
+/** A provider that refuses a bad request works well: callers' mistakes must not look like its failure. */
+function isCallersMistake({ error }: Outcome): boolean {
+  return error !== null && error.status < 500 && error.kind !== 'upstreamRateLimited';
 }
 
 const picoPerUsd = 1e12;

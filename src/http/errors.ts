@@ -46,7 +46,7 @@ export function logRefusal(request: FastifyRequest, error: GatewayError): void {
     account: request.principal?.accountId,
     endpoint: request.routeOptions.url,
     status: error.status,
-    outcome: error.status < 500 ? 'client_error' : 'gateway_error',
+    outcome: error.status === 429 ? 'limited' : error.status < 500 ? 'client_error' : 'gateway_error',
     error: error.code ?? error.kind,
   };
   if (error.kind === 'internal') request.log.error({ ...line, err: error.cause }, 'request');

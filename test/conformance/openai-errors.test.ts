@@ -32,6 +32,11 @@ const retrying = (apiKey = world.key.token): CountedClient => world.newClient({ 
 const ask = (client: CountedClient, more: object = {}): Promise<unknown> =>
   rejection(client.chat.completions.create({ model, messages, ...more }));
 
+const outcomeOf = (error: unknown): unknown => {
+  const id = error instanceof APIError ? error.requestID : undefined;
+  return gateway.logLines().find((line) => line['request_id'] === id)?.['outcome'];
+};
+
 t.test('BadRequestError, after one request, when the gateway refuses a parameter', async (t) => {
   const client = retrying();
   const expected = { type: BadRequestError, status: 400, errorType: 'invalid_request_error' };
@@ -74,6 +79,7 @@ t.test("BadRequestError with the upstream's words, param and code, when the upst
   });
   t.match(error, { message: /Supported values are: 'y'/ });
   t.equal(client.sent(), 1);
+  t.equal(outcomeOf(error), 'client_error', 'the provider did not fail');
 });
 
 t.test('c6 AuthenticationError, after one request, when the key is wrong', async (t) => {
@@ -294,6 +300,7 @@ for (const [name, { status, body, headers, expected, requests }] of Object.entri
     }
     const id = error instanceof APIError ? error.requestID : null;
     t.match(await gateway.row(id), { http_status: expected.status, completion_tokens: 0 });
+    t.equal(outcomeOf(error), expected.status < 500 && status !== 429 ? 'client_error' : 'upstream_error');
   });
 }
 

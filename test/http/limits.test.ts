@@ -152,6 +152,7 @@ t.test('counted refusals by their rule, and wrote a row only for what ran', asyn
     t.match(metrics, new RegExp(`tollgate_rejections_total\\{reason="${reason}"\\} [1-9]`));
   }
   t.match(metrics, /tollgate_open_leases 0/);
+  t.ok(gateway.logLines().every(({ status, outcome }) => (status === 429) === (outcome === 'limited')));
   const rows = await gateway.rows(upstream.requests.length);
   t.equal(rows.length, upstream.requests.length);
   t.ok(rows.every(({ status }) => status === 'ok'));
