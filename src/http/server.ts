@@ -129,7 +129,9 @@ function brokenHttpReply(code: string | undefined): { status: number; body: Gate
   if (code === 'HPE_HEADER_OVERFLOW') {
     return {
       status: 431,
-      body: gatewayError('invalidRequest', { message: 'The request headers are larger than 16 KiB.' }),
+      body: gatewayError('invalidRequest', {
+        message: 'The request has more than 64 headers, or more than 16 KiB of them.',
+      }),
     };
   }
   return { status: 400, body: gatewayError('invalidRequest', { message: 'The request is not valid HTTP/1.1.' }) };

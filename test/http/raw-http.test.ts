@@ -106,6 +106,23 @@ t.test('refuses a request without a Host', async (t) => {
   await isAlive(t);
 });
 
+t.test('refuses more headers than it reads, and serves as many as it does', async (t) => {
+  const more = (count: number): string => Array.from({ length: count }, (_, index) => `x-${index}: a\r\n`).join('');
+  // Four of its own: the key comes last, where a silent cut would take it.
+  for (const [count, status] of [
+    [60, 200],
+    [61, 431],
+    [300, 431],
+  ] as const) {
+    const raw = await openRaw(t, gateway.url);
+    raw.write(whole.replace('\r\n', `\r\n${more(count)}`));
+    const reply = await raw.reply();
+    if (status === 431) checkRefusal(t, reply, { status, code: null, message: /more than 64 headers/ });
+    else served += reply?.status === status ? 1 : 0;
+    t.equal(reply?.status, status);
+  }
+});
+
 t.test('ends a refused connection although its client goes on writing', async (t) => {
   const raw = await openRaw(t, gateway.url, { allowHalfOpen: true });
   const writing = setInterval(() => raw.write('no HTTP\r\n\r\n'), 20);
