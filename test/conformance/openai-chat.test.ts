@@ -40,9 +40,10 @@ t.test("shows the upstream the operator's key and nothing of the caller's header
   const other = world.newClient({
     organization: 'org-of-the-caller',
     project: 'proj-of-the-caller',
-    defaultHeaders: { 'x-canary': 'canary', cookie: 'canary=1' },
+    defaultHeaders: { 'x-canary': 'canary', cookie: 'canary=1', 'x-request-id': 'canary' },
   });
-  await other.chat.completions.create({ model, messages });
+  const reply = await other.chat.completions.create({ model, messages });
+  t.match(reply._request_id, /^req_[0-9a-f]{32}$/, "the caller's own id is not taken over");
   const { headers, path } = world.lastRequest();
   t.equal(path, '/v1/chat/completions');
   t.equal(headers.authorization, 'Bearer sk-upstream');

@@ -268,6 +268,25 @@ t.test('waits for the whole stream before it ends, when the caller reads slowly'
   t.equal(received.join(''), words.join(''));
 });
 
+t.test('keeps forty streams apart that run at once', async (t) => {
+  upstream.answer = async (request, response) => {
+    const name = String(request.body['user']);
+    openStream(response);
+    for (const event of streamText(request, [name, ' ', name, ' ', name]).split(/(?<=\n\n)/)) {
+      response.write(event);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    response.end();
+  };
+  const read = async (name: string): Promise<string> =>
+    (await client.chat.completions.stream({ model, messages, user: name }).finalContent()) ?? '';
+  const names = Array.from({ length: 40 }, (_, index) => `caller-${index}`);
+  t.strictSame(
+    await Promise.all(names.map(read)),
+    names.map((name) => `${name} ${name} ${name}`),
+  );
+});
+
 t.test('gives one chat message when a stream was asked for and the upstream answered with JSON', async (t) => {
   const body = {
     id: 'chatcmpl-1',

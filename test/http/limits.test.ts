@@ -106,14 +106,14 @@ t.test('refuses the third request at once of the free tier, and gives the place 
 t.test('admits a client that waits as long as it was told', async (t) => {
   const { token } = await gateway.createKey('fast');
   // The provider counts more than the whole bucket: the debt is paid back at a thousand tokens a second.
-  const usage = { prompt_tokens: 60_700, completion_tokens: 0, total_tokens: 60_700 };
+  const usage = { prompt_tokens: 62_000, completion_tokens: 0, total_tokens: 62_000 };
   upstream.answer = (_request, response) => sendJson(response, completion('dear', { usage }));
   t.equal((await ask(token)).status, 200);
   upstream.answer = quick;
   const told = await ask(token);
   const waitMs = checkLimited(t, told, { type: 'tokens', message: /tokens per min \(TPM\).*Limit 60000/ });
   t.equal(told.headers['x-ratelimit-remaining-tokens'], '0');
-  t.ok(waitMs <= 1000, 'what is owed and what is asked, at the rate of the tier');
+  t.ok(waitMs <= 2100, 'what is owed and what is asked, at the rate of the tier');
   await new Promise((resolve) => setTimeout(resolve, waitMs));
   t.equal((await ask(token)).status, 200);
 });

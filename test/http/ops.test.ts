@@ -48,7 +48,7 @@ t.test('is alive and not ready while it drains, serves to the end, and says good
   });
   const { token } = await gateway.createKey();
   const running = await post(gateway, token, { model: 'gpt-4o-mini', messages, stream: true });
-  const closing = gateway.app.close({ delayMs: 1000, deadlineMs: 5000 });
+  const closing = gateway.app.close({ delayMs: 2500, deadlineMs: 5000 });
   const notReady = await get(gateway, '/readyz');
   t.equal(notReady.status, 503);
   t.equal(notReady.headers.get('retry-after'), '1');
