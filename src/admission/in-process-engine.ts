@@ -16,7 +16,7 @@ export type InProcessEngineOptions = {
   leaseMs?: number;
   heartbeatMs?: number;
   reapMs?: number;
-  /** How long a finished request is remembered. Nothing re-sends a settlement inside one process, so minutes do. */
+  /** How long a finished request is remembered. Nothing re-sends a settlement inside one process, so the time of a lease does. */
   tombstoneMs?: number;
   state?: LimiterState;
   every?: Every;
@@ -25,7 +25,7 @@ export type InProcessEngineOptions = {
 const reapLimit = 100;
 
 export function createInProcessEngine(options: InProcessEngineOptions): AdmissionEngine {
-  const { clock, sink, leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 300_000 } = options;
+  const { clock, sink, leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 30_000 } = options;
   const { state = createLimiterState({ leaseMs, heartbeatMs, tombstoneMs }), every = everyInterval } = options;
   /** Progress by id of every open request of this process; it reaches the state with the next heartbeat. */
   const ownRequests = new Map<string, number>();

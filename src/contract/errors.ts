@@ -47,11 +47,11 @@ export const errorCatalogue = {
   requestsLimited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
   tokensLimited: { status: 429, type: 'tokens', code: 'rate_limit_exceeded' },
   quotaExceeded: { status: 429, type: 'insufficient_quota', code: 'insufficient_quota' },
-  upstreamRateLimited: { status: 429, type: 'requests', code: 'upstream_rate_limited' },
+  upstreamRateLimited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
   clientClosed: { status: 499, type: 'invalid_request_error', code: 'client_closed_request' },
   internal: { status: 500, type: 'server_error', code: null },
   upstreamServerError: { status: 500, type: 'server_error', code: 'upstream_error' },
-  upstreamUnreachable: { status: 502, type: 'server_error', code: 'upstream_unreachable' },
+  upstreamUnreachable: { status: 502, type: 'server_error', code: 'upstream_error' },
   upstreamBadReply: { status: 502, type: 'server_error', code: 'upstream_error' },
   upstreamAuthentication: { status: 502, type: 'server_error', code: 'upstream_authentication' },
   upstreamTruncated: { status: 502, type: 'server_error', code: 'upstream_stream_truncated' },
@@ -61,7 +61,7 @@ export const errorCatalogue = {
   storeFull: { status: 503, type: 'server_error', code: 'store_full' },
   journalFull: { status: 503, type: 'server_error', code: 'journal_full' },
   draining: { status: 503, type: 'server_error', code: 'gateway_draining' },
-  upstreamTimeout: { status: 504, type: 'server_error', code: 'upstream_timeout' },
+  upstreamTimeout: { status: 504, type: 'server_error', code: 'timeout' },
 } as const satisfies Record<string, CatalogueRow>;
 
 export type ErrorName = keyof typeof errorCatalogue;

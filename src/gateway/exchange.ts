@@ -35,9 +35,10 @@ export type ExchangeSteps = {
   /** Output so far, every few seconds: what a row would say if this process died. */
   onProgress(outputTokens: number): void;
   openPipe(): Pipe;
-  streamHeaders(upstream: IncomingHttpHeaders): Record<string, string>;
+  /** Names and values in turn. */
+  streamHeaders(upstream: IncomingHttpHeaders): string[];
   /** Turns a complete reply into what the caller gets. Throws a `GatewayError` for a failed one. */
-  finishReply(reply: CollectedReply): { headers: Record<string, string>; body: Buffer; usage: Usage | null };
+  finishReply(reply: CollectedReply): { headers: string[]; body: Buffer; usage: Usage | null };
 };
 
 export type ExchangeOptions = { flow: Flow; steps: ExchangeSteps; timeouts: Timeouts; watchdog: Watchdog };

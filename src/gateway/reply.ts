@@ -30,26 +30,35 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
   const sentAtMs = performance.now();
   const beforeSendMs = sentAtMs - flow.startedMonotonicMs;
 
-  function commonHeaders(upstream: IncomingHttpHeaders, answeredAtMs: number): Record<string, string> {
+  /** A flat list of names and values: Node writes it as it is, and no object is built only to be taken apart again. */
+  function commonHeaders(upstream: IncomingHttpHeaders, answeredAtMs: number): string[] {
     const nowMs = performance.now();
     const overheadMicros = Math.round((beforeSendMs + (nowMs - answeredAtMs)) * 1000);
     options.onOverhead(overheadMicros);
-    const headers: Record<string, string> = {
-      'x-request-id': publicRequestId(flow.requestId),
-      'openai-processing-ms': String(Math.round(nowMs - flow.startedMonotonicMs)),
-      'openai-version': '2020-10-01',
-      'x-content-type-options': 'nosniff',
-      ...flow.limitHeaders,
-      'x-tollgate-provider': target.providerId,
-      'x-tollgate-model': `${target.providerId}/${target.upstreamModel}`,
-      'x-tollgate-attempts': String(options.attempt),
-      'x-tollgate-overhead-us': String(overheadMicros),
-    };
+    const headers = [
+      'x-request-id',
+      publicRequestId(flow.requestId),
+      'openai-processing-ms',
+      String(Math.round(nowMs - flow.startedMonotonicMs)),
+      'openai-version',
+      '2020-10-01',
+      'x-content-type-options',
+      'nosniff',
+      'x-tollgate-provider',
+      target.providerId,
+      'x-tollgate-model',
+      `${target.providerId}/${target.upstreamModel}`,
+      'x-tollgate-attempts',
+      String(options.attempt),
+      'x-tollgate-overhead-us',
+      String(overheadMicros),
+    ];
+    for (const name in flow.limitHeaders) headers.push(name, flow.limitHeaders[name] ?? '');
     const upstreamId = upstream['x-request-id'] ?? upstream['request-id'];
     if (typeof upstreamId === 'string' && /^[\x21-\x7e]{1,200}$/.test(upstreamId)) {
-      headers['x-tollgate-upstream-request-id'] = upstreamId;
+      headers.push('x-tollgate-upstream-request-id', upstreamId);
     }
-    if (edit.dropped.length > 0) headers['x-tollgate-dropped-params'] = edit.dropped.join(', ');
+    if (edit.dropped.length > 0) headers.push('x-tollgate-dropped-params', edit.dropped.join(', '));
     return headers;
   }
 
@@ -67,12 +76,10 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
     },
 
     streamHeaders(upstream) {
-      return {
-        'content-type': 'text/event-stream; charset=utf-8',
-        'cache-control': 'no-cache, no-transform',
-        'x-accel-buffering': 'no',
-        ...commonHeaders(upstream, performance.now()),
-      };
+      const headers = commonHeaders(upstream, performance.now());
+      headers.push('content-type', 'text/event-stream; charset=utf-8');
+      headers.push('cache-control', 'no-cache, no-transform', 'x-accel-buffering', 'no');
+      return headers;
     },
 
     finishReply(reply) {
@@ -85,10 +92,9 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
       const adapted = endpoint.response(json, context);
       const body = adapted.body === null ? reply.body : Buffer.from(JSON.stringify(adapted.body));
       const headers = commonHeaders(reply.headers, answeredAtMs);
-      headers['content-type'] = 'application/json';
-      headers['content-length'] = String(body.length);
+      headers.push('content-type', 'application/json', 'content-length', String(body.length));
       if (adapted.usage !== null) {
-        headers['x-tollgate-cost-usd'] = shortUsd(costPicoUsd(adapted.usage, target.model?.price ?? null));
+        headers.push('x-tollgate-cost-usd', shortUsd(costPicoUsd(adapted.usage, target.model?.price ?? null)));
       }
       return { headers, body, usage: adapted.usage };
     },
@@ -96,7 +102,8 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
 }
 
 /** As OpenAI's own look: `req_` and 32 hex digits. */
-export const publicRequestId = (requestId: string): string => `req_${requestId.replaceAll('-', '')}`;
+export const publicRequestId = (requestId: string): string =>
+  `req_${requestId.slice(0, 8)}${requestId.slice(9, 13)}${requestId.slice(14, 18)}${requestId.slice(19, 23)}${requestId.slice(24)}`;
 
 function parseReply(body: Buffer): JsonValue | undefined {
   try {

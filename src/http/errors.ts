@@ -30,6 +30,12 @@ export function mediaTypeError(contentType: string | undefined): GatewayError {
   });
 }
 
+export function encodingError(encoding: string): GatewayError {
+  return gatewayError('unsupportedMediaType', {
+    message: `The body comes with the Content-Encoding ${JSON.stringify(encoding.slice(0, 100))}. Send it uncompressed.`,
+  });
+}
+
 export function sendError(reply: FastifyReply, error: GatewayError): FastifyReply {
   return reply
     .code(error.status)

@@ -1,6 +1,8 @@
 /** The one logger: JSON lines, buffered, with secrets redacted by path. Everything said about a request is one line from settle. */
+import { openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { type DestinationStream, type Logger, pino } from 'pino';
+import { createLogWriter } from './log-writer.ts';
 
 export type { Logger } from 'pino';
 
@@ -23,17 +25,15 @@ const redactedPaths = [
   'headers.cookie',
   'headers["x-api-key"]',
   'headers["set-cookie"]',
+  // The Redis client hangs the command that failed on its error, and AUTH has the password for an argument.
+  'err.command.args',
 ];
 
-/** Lines wait in memory for up to a second or 4 KB: a write per request would cost more than the request's own bookkeeping. */
+/** Lines wait in memory for up to a second or 8 KB: a write per request would cost more than the request's own bookkeeping. */
 export function createLogger(options: LoggerOptions): { log: Logger; flush: () => void } {
   const pretty = options.isPretty === true ? openPrettyPrinter() : null;
-  const destination = pino.destination({
-    dest: options.destination ?? 1,
-    sync: false,
-    minLength: 4096,
-    periodicFlush: 1000,
-  });
+  const { destination = 1 } = options;
+  const writer = createLogWriter(typeof destination === 'string' ? openSync(destination, 'a') : destination);
   const log = pino(
     {
       level: options.level,
@@ -42,19 +42,12 @@ export function createLogger(options: LoggerOptions): { log: Logger; flush: () =
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: redactedPaths, censor: '[redacted]' },
     },
-    pretty ?? destination,
+    pretty ?? writer,
   );
-  return {
-    log,
-    flush() {
-      // Nothing was written yet when the file is not open; flushSync would throw then.
-      try {
-        destination.flushSync();
-      } catch {
-        destination.flush();
-      }
-    },
-  };
+  const flush = (): void => writer.flush();
+  // The last lines before a crash are the ones that somebody will look for.
+  if (destination === 1) process.once('exit', flush);
+  return { log, flush };
 }
 
 /** A dependency of development only, so its absence is no error. */

@@ -8,55 +8,92 @@ import type { UsageRecord } from '../contract/flow.ts';
 import { formatUsd } from './decimal-usd.ts';
 import type { Store, UsageEventsTable } from './schema.ts';
 
-type Column = {
-  name: keyof UsageEventsTable;
-  type: 'uuid' | 'timestamptz' | 'int2' | 'int4' | 'bool' | 'text' | 'numeric' | 'jsonb';
-  value: (record: UsageRecord) => string | number | boolean | null;
+type Row = Record<keyof Omit<UsageEventsTable, 'inserted_at'>, unknown>;
+
+/** In the order of `rowOf`, with the types that the server reads them as. */
+const columnTypes: Readonly<Record<keyof Row, string>> = {
+  request_id: 'uuid',
+  started_at: 'timestamptz',
+  rank: 'int2',
+  account_id: 'uuid',
+  key_id: 'uuid',
+  tier: 'text',
+  endpoint: 'text',
+  model: 'text',
+  provider: 'text',
+  upstream_model: 'text',
+  stream: 'bool',
+  status: 'text',
+  http_status: 'int4',
+  error_code: 'text',
+  usage_source: 'text',
+  prompt_tokens: 'int4',
+  cached_tokens: 'int4',
+  cache_write_tokens: 'int4',
+  completion_tokens: 'int4',
+  reasoning_tokens: 'int4',
+  cost_usd: 'numeric',
+  ttft_ms: 'int4',
+  duration_ms: 'int4',
+  attempts: 'jsonb',
 };
 
-const keyColumns = ['request_id', 'started_at'] as const;
+const columns = Object.entries(columnTypes);
+const keyColumns: readonly string[] = ['request_id', 'started_at'];
 
-const columns: readonly Column[] = [
-  { name: 'request_id', type: 'uuid', value: (record) => record.requestId },
-  { name: 'started_at', type: 'timestamptz', value: (record) => new Date(record.startedAtMs).toISOString() },
-  { name: 'rank', type: 'int2', value: (record) => record.rank },
-  { name: 'account_id', type: 'uuid', value: (record) => record.accountId },
-  { name: 'key_id', type: 'uuid', value: (record) => record.keyId },
-  { name: 'tier', type: 'text', value: (record) => cleanText(record.tier) },
-  { name: 'endpoint', type: 'text', value: (record) => cleanText(record.endpoint) },
-  { name: 'model', type: 'text', value: (record) => cleanText(record.model) },
-  { name: 'provider', type: 'text', value: (record) => optionalText(record.provider) },
-  { name: 'upstream_model', type: 'text', value: (record) => optionalText(record.upstreamModel) },
-  { name: 'stream', type: 'bool', value: (record) => record.stream },
-  { name: 'status', type: 'text', value: (record) => record.status },
-  { name: 'http_status', type: 'int4', value: (record) => boundedInteger(record.httpStatus) },
-  { name: 'error_code', type: 'text', value: (record) => optionalText(record.errorCode) },
-  { name: 'usage_source', type: 'text', value: (record) => record.usageSource },
-  { name: 'prompt_tokens', type: 'int4', value: (record) => boundedInteger(record.usage.promptTokens) },
-  { name: 'cached_tokens', type: 'int4', value: (record) => boundedInteger(record.usage.cachedTokens) },
-  { name: 'cache_write_tokens', type: 'int4', value: (record) => boundedInteger(record.usage.cacheWriteTokens) },
-  { name: 'completion_tokens', type: 'int4', value: (record) => boundedInteger(record.usage.completionTokens) },
-  { name: 'reasoning_tokens', type: 'int4', value: (record) => boundedInteger(record.usage.reasoningTokens) },
-  { name: 'cost_usd', type: 'numeric', value: (record) => formatUsd(record.costPicoUsd) },
-  { name: 'ttft_ms', type: 'int4', value: ({ ttftMs }) => (ttftMs === null ? null : boundedInteger(ttftMs)) },
-  { name: 'duration_ms', type: 'int4', value: (record) => boundedInteger(record.durationMs) },
-  { name: 'attempts', type: 'jsonb', value: (record) => JSON.stringify(record.attempts, cleanMember) },
-];
-
+/**
+ * One JSON text for the whole batch: one native `JSON.stringify` costs this process about half of what an escaped array
+ * per column (`unnest`) does, and the server takes the same time for both.
+ */
 export async function insertUsageEvents(db: Store, records: readonly UsageRecord[]): Promise<void> {
   if (records.length === 0) return;
-  const rows = keepHighestRank(records);
-  const names = sql.join(columns.map(({ name }) => sql.ref(name)));
+  const rows = keepHighestRank(records).map(rowOf);
+  const names = sql.join(columns.map(([name]) => sql.ref(name)));
   // Ordered, so that two writers with the same ids lock them in the same order and cannot deadlock.
   await sql`
     insert into usage_events (${names})
-    select ${sql.join(columns.map(selected))}
-    from unnest(${sql.join(columns.map((column) => parameter(column, rows)))}) as incoming (${names})
+    select ${names}
+    from json_to_recordset(${JSON.stringify(rows)}::json) as incoming (${sql.join(columns.map(declaration))})
     order by request_id
     on conflict (${sql.join(keyColumns.map((name) => sql.ref(name)))}) do update
     set ${sql.join(columns.filter(isImprovable).map(assignment))}, inserted_at = excluded.inserted_at
     where excluded.rank > usage_events.rank
   `.execute(db);
+}
+
+function rowOf(record: UsageRecord): Row {
+  const { usage } = record;
+  return {
+    request_id: record.requestId,
+    started_at: new Date(record.startedAtMs).toISOString(),
+    rank: record.rank,
+    account_id: record.accountId,
+    key_id: record.keyId,
+    tier: cleanText(record.tier),
+    endpoint: cleanText(record.endpoint),
+    model: cleanText(record.model),
+    provider: optionalText(record.provider),
+    upstream_model: optionalText(record.upstreamModel),
+    stream: record.stream,
+    status: record.status,
+    http_status: boundedInteger(record.httpStatus),
+    error_code: optionalText(record.errorCode),
+    usage_source: record.usageSource,
+    prompt_tokens: boundedInteger(usage.promptTokens),
+    cached_tokens: boundedInteger(usage.cachedTokens),
+    cache_write_tokens: boundedInteger(usage.cacheWriteTokens),
+    completion_tokens: boundedInteger(usage.completionTokens),
+    reasoning_tokens: boundedInteger(usage.reasoningTokens),
+    cost_usd: formatUsd(record.costPicoUsd),
+    ttft_ms: record.ttftMs === null ? null : boundedInteger(record.ttftMs),
+    duration_ms: boundedInteger(record.durationMs),
+    attempts: record.attempts.map((attempt) => ({
+      ...attempt,
+      provider: cleanText(attempt.provider),
+      model: cleanText(attempt.model),
+      errorCode: optionalText(attempt.errorCode),
+    })),
+  };
 }
 
 /** One statement may not meet the same row twice. Of equal ranks the first one stays, as it would in two statements. */
@@ -70,34 +107,27 @@ function keepHighestRank(records: readonly UsageRecord[]): readonly UsageRecord[
   return [...best.values()];
 }
 
-function isImprovable({ name }: Column): boolean {
-  return !keyColumns.some((key) => key === name);
+function isImprovable([name]: [string, string]): boolean {
+  return !keyColumns.includes(name);
 }
 
-function assignment({ name }: Column): RawBuilder<unknown> {
+function assignment([name]: [string, string]): RawBuilder<unknown> {
   return sql`${sql.ref(name)} = excluded.${sql.ref(name)}`;
 }
 
-/** JSON travels as text: the drivers disagree on how an array of JSON is written. */
-function parameter({ type, value }: Column, rows: readonly UsageRecord[]): RawBuilder<unknown> {
-  return sql`${rows.map(value)}::${sql.id(type === 'jsonb' ? 'text' : type)}[]`;
-}
-
-function selected({ name, type }: Column): RawBuilder<unknown> {
-  return type === 'jsonb' ? sql`${sql.ref(name)}::jsonb` : sql.ref(name);
+function declaration([name, type]: [string, string]): RawBuilder<unknown> {
+  return sql`${sql.ref(name)} ${sql.id(type)}`;
 }
 
 /** Postgres takes neither NUL nor half a surrogate pair, and one such character would hold up the whole batch. */
 function cleanText(text: string): string {
-  return text.replaceAll('\0', '\uFFFD').toWellFormed();
+  return isPlain.test(text) ? text : text.replaceAll('\0', '\uFFFD').toWellFormed();
 }
+
+const isPlain = /^[\x20-\x7e]*$/;
 
 function optionalText(text: string | null): string | null {
   return text === null ? null : cleanText(text);
-}
-
-function cleanMember(_: string, value: unknown): unknown {
-  return typeof value === 'string' ? cleanText(value) : value;
 }
 
 /** Counts come from upstreams; a nonsensical one must not keep the row out of the ledger. */

@@ -120,9 +120,10 @@ class Call implements Dispatcher.DispatchHandler, UpstreamCall {
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Thrown, not aborted: that would take a healthy connection from the calls that wait behind this one.
+    if (this.#isAborted) throw new CallAborted();
     this.#controller = controller;
-    if (this.#isAborted) controller.abort(new CallAborted());
-    else this.#handler.onDispatched();
+    this.#handler.onDispatched();
   }
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
@@ -170,16 +171,9 @@ function failureKind(error: unknown): UpstreamFailure['kind'] {
   const code = codeOf(error);
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return 'connect_timeout';
   if (code === 'ERR_PRIVATE_ADDRESS') return 'private_address';
-  const unreachable = [
-    'ECONNREFUSED',
-    'ENOTFOUND',
-    'EAI_AGAIN',
-    'EHOSTUNREACH',
-    'ENETUNREACH',
-    'ERR_TLS_CERT_ALTNAME_INVALID',
-  ];
-  if (unreachable.includes(code) || code.startsWith('CERT_') || code.includes('SELF_SIGNED')) return 'unreachable';
-  return 'reset';
+  const unreachable = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'EPROTO'];
+  const isUntrusted = /^(?:CERT_|UNABLE_TO_|ERR_TLS_|ERR_SSL_)|SELF_SIGNED/.test(code);
+  return unreachable.includes(code) || isUntrusted ? 'unreachable' : 'reset';
 }
 
 function codeOf(error: unknown): string {

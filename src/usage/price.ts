@@ -21,5 +21,11 @@ export function costPicoUsd(usage: Usage, price: Price | null): number {
 
 /** For people: `0.0000195`, and `0` for nothing. */
 export function shortUsd(picoUsd: number): string {
-  return formatUsd(picoUsd).replace(/\.?0+$/, '');
+  const exact = formatUsd(picoUsd);
+  let end = exact.length;
+  while (exact.charCodeAt(end - 1) === zero) end -= 1;
+  return exact.slice(0, exact.charCodeAt(end - 1) === point ? end - 1 : end);
 }
+
+const zero = 0x30;
+const point = 0x2e;

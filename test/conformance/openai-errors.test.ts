@@ -211,21 +211,21 @@ const failing: Record<string, Failing> = {
   'RateLimitError, asked once, when the upstream limits without a known wait': {
     status: 429,
     body: openAiError('requests', 'rate_limit_exceeded', 'Rate limit reached in organization org-abcdef on requests'),
-    expected: { type: RateLimitError, status: 429, code: 'upstream_rate_limited', errorType: 'requests' },
+    expected: { type: RateLimitError, status: 429, code: 'rate_limit_exceeded', errorType: 'requests' },
     requests: 1,
   },
   'RateLimitError, asked thrice, when the upstream knows a short wait': {
     status: 429,
     body: openAiError('requests', 'rate_limit_exceeded'),
     headers: { 'retry-after-ms': '5' },
-    expected: { type: RateLimitError, status: 429, code: 'upstream_rate_limited', errorType: 'requests' },
+    expected: { type: RateLimitError, status: 429, code: 'rate_limit_exceeded', errorType: 'requests' },
     requests: 3,
   },
   'RateLimitError, asked once, when the wait is over a minute': {
     status: 429,
     body: openAiError('requests', 'rate_limit_exceeded'),
     headers: { 'retry-after': '3600', 'x-should-retry': 'true' },
-    expected: { type: RateLimitError, status: 429, code: 'upstream_rate_limited', errorType: 'requests' },
+    expected: { type: RateLimitError, status: 429, code: 'rate_limit_exceeded', errorType: 'requests' },
     requests: 1,
   },
   'InternalServerError 500, asked once, when the upstream fails': {
@@ -274,7 +274,7 @@ const failing: Record<string, Failing> = {
   },
   'InternalServerError 504, asked once, when the upstream timed out': {
     status: 504,
-    expected: { ...server, status: 504, code: 'upstream_timeout' },
+    expected: { ...server, status: 504, code: 'timeout' },
     requests: 1,
   },
 };

@@ -109,7 +109,7 @@ t.test('InternalServerError 504, asked once, when no stream begins in time', asy
   checkError(t, await ask(client, { stream: true }), {
     type: InternalServerError,
     status: 504,
-    code: 'upstream_timeout',
+    code: 'timeout',
     errorType: 'server_error',
   });
   t.equal(client.sent(), 1, 'a request that nobody answered may have been billed');
@@ -128,7 +128,7 @@ t.test('InternalServerError 502 when nobody listens where the provider should be
   checkError(t, error, {
     type: InternalServerError,
     status: 502,
-    code: 'upstream_unreachable',
+    code: 'upstream_error',
     errorType: 'server_error',
   });
   t.notMatch(error, { message: /127\.0\.0\.1/ });

@@ -144,7 +144,7 @@ t.test('no answer in time is 504, and the row says that nobody knows', async (t)
   const world = await startWorld(t, () => undefined, { yaml: timeouts('first_byte: 150ms') });
   const response = await post(world.gateway, world.token, streamBody);
   t.equal(response.status, 504);
-  t.match(await response.json(), { error: { code: 'upstream_timeout' } });
+  t.match(await response.json(), { error: { code: 'timeout' } });
   const [row] = await world.gateway.rows(1);
   t.match(row, { status: 'unknown', http_status: 504, completion_tokens: 0, usage_source: 'estimated', rank: 2 });
   await slotsFree(t, world);
@@ -174,7 +174,7 @@ t.test('an upstream that falls silent is cut with an error event although we pin
   );
   const text = await (await post(world.gateway, world.token, streamBody)).text();
   t.match(text, /: ping\n\n/);
-  t.match(text, /"code":"upstream_timeout"/);
+  t.match(text, /"code":"timeout"/);
   t.notMatch(text, /\[DONE\]/);
 });
 

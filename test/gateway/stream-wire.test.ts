@@ -60,11 +60,11 @@ t.test('knows a stream that lost its content type by its first bytes', (t) => {
 t.test('a connection that failed becomes an error that says nothing of our insides', (t) => {
   const cause = new Error('connect ECONNREFUSED 10.1.2.3:443');
   for (const [kind, code, status] of [
-    ['connect_timeout', 'upstream_timeout', 504],
-    ['unreachable', 'upstream_unreachable', 502],
-    ['private_address', 'upstream_unreachable', 502],
-    ['reset', 'upstream_unreachable', 502],
-    ['aborted', 'upstream_unreachable', 502],
+    ['connect_timeout', 'timeout', 504],
+    ['unreachable', 'upstream_error', 502],
+    ['private_address', 'upstream_error', 502],
+    ['reset', 'upstream_error', 502],
+    ['aborted', 'upstream_error', 502],
   ] as const) {
     const error = failureError({ kind, cause });
     t.match({ code: error.code, status: error.status, cause: error.cause }, { code, status, cause }, kind);

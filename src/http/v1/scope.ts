@@ -8,7 +8,7 @@ import type { AuthFailure, AuthResult } from '../../contract/flow.ts';
 import type { ChatCorridor } from '../../gateway/chat-corridor.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Router } from '../../routing/router.ts';
-import { asGatewayError, logRefusal, mediaTypeError, sendError } from '../errors.ts';
+import { asGatewayError, encodingError, logRefusal, mediaTypeError, sendError } from '../errors.ts';
 import { registerChatCompletions } from './chat-completions.ts';
 import { registerModels } from './models.ts';
 
@@ -86,16 +86,23 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
 function acceptJsonAsBuffer(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, parsed) => {
-    const contentType = request.headers['content-type'] ?? '';
-    if (/^application\/(?:json|[\w.+-]+\+json)[ \t]*(?:;|$)/i.test(contentType)) parsed(null, body);
-    else parsed(mediaTypeError(request.headers['content-type']));
+    const { 'content-type': contentType = '', 'content-encoding': encoding } = request.headers;
+    const isJson = contentType === 'application/json' || jsonType.test(contentType);
+    if (!isJson) parsed(mediaTypeError(request.headers['content-type']));
+    else if (encoding !== undefined && encoding !== 'identity') parsed(encodingError(encoding));
+    else parsed(null, body);
   });
 }
+
+const jsonType = /^application\/(?:json|[\w.+-]+\+json)[ \t]*(?:;|$)/i;
 
 /** `Authorization: Bearer` or `x-api-key`; never the query, which ends up in the logs of every proxy. */
 function readToken(request: FastifyRequest): string | undefined {
   const { authorization } = request.headers;
-  if (authorization !== undefined) return /^Bearer[ ]+(\S+)[ ]*$/i.exec(authorization)?.[1] ?? '';
+  if (authorization !== undefined) {
+    if (authorization.startsWith('Bearer sk-') && !authorization.includes(' ', 7)) return authorization.slice(7);
+    return /^Bearer[ ]+(\S+)[ ]*$/i.exec(authorization)?.[1] ?? '';
+  }
   const apiKey = request.headers['x-api-key'];
   return typeof apiKey === 'string' ? apiKey : undefined;
 }
