@@ -20,6 +20,13 @@ export function refusalError(refusal: Refusal): GatewayError {
       });
     case 'unavailable':
       return unavailableError(refusal.reason);
+    case 'stale_auth':
+      // It was read again and asked again; a key that changes faster than that is nobody's fault but must not pass.
+      return gatewayError('authUnavailable', {
+        message: 'The API key was changed a moment ago. Please try again in 1s.',
+        headers: retryAfterHeaders(unavailableRetryMs),
+      });
+    case 'need_seed':
     case 'finished':
       // A settlement overtook the admission, as when a lost reply made the engine give the request up.
       return unavailableError('limits_unavailable');
@@ -30,6 +37,7 @@ const ruleNames = { requests: 'requests per min (RPM)', tokens: 'tokens per min 
 
 function rejectionError(rejection: Rejection): GatewayError {
   const { rule, waitMs } = rejection;
+  if (rule === 'budget') return budgetError(rejection);
   const owner = ownerOf(rejection.scope);
   const subject =
     rule === 'concurrency'
@@ -42,6 +50,25 @@ function rejectionError(rejection: Rejection): GatewayError {
     headers: {
       ...rateLimitHeaders(rejection.buckets),
       ...(waitMs === null ? { 'x-should-retry': 'false' } : retryAfterHeaders(waitMs)),
+    },
+  });
+}
+
+const nanoPerUsd = 1e9;
+
+/** Waiting a minute does not bring money back, so no client may retry by itself; the reset is told all the same. */
+function budgetError(rejection: Rejection): GatewayError {
+  const { waitMs } = rejection;
+  const usd = (nanoUsd: number): string => `$${(nanoUsd / nanoPerUsd).toFixed(2)}`;
+  const advice = waitMs === null ? 'It does not reset by itself.' : `It resets in ${formatGoDuration(waitMs)}.`;
+  return gatewayError('quotaExceeded', {
+    message:
+      `The budget of this ${ownerOf(rejection.scope)} is used up: Limit ${usd(rejection.limit)}, ` +
+      `Used ${usd(rejection.used)}, Requested ${usd(rejection.requested)}. ${advice}`,
+    headers: {
+      ...rateLimitHeaders(rejection.buckets),
+      ...(waitMs === null ? {} : retryAfterHeaders(waitMs)),
+      'x-should-retry': 'false',
     },
   });
 }

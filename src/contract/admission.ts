@@ -17,12 +17,37 @@ export type BucketCheck = {
 
 export type ConcurrencyCheck = { scope: string; limit: number };
 
+export type BudgetPeriod = 'daily' | 'weekly' | 'monthly' | 'total';
+
+/** Money: what is spent and held in a period (UTC, by the engine's clock) may not pass the limit. Whole nano-USD (1e-9). */
+export type BudgetCheck = {
+  scope: string;
+  period: BudgetPeriod;
+  limitNanoUsd: number;
+  /** The same in all budgets of one request. */
+  costNanoUsd: number;
+};
+
+export type BudgetState = {
+  scope: string;
+  period: BudgetPeriod;
+  limitNanoUsd: number;
+  remainingNanoUsd: number;
+  /** Unix milliseconds; null for `total`, which never resets. */
+  resetsAtMs: number | null;
+};
+
+/** What the caller's snapshot of the key was made from. An engine that knows of a newer one answers `stale_auth`. */
+export type AuthStamp = { keyId: string; accountVersion: number; keyVersion: number };
+
 export type AdmitRequest = {
   /** UUIDv7 of the request. */
   id: string;
   accountId: string;
   buckets: readonly BucketCheck[];
   concurrency: readonly ConcurrencyCheck[];
+  budgets?: readonly BudgetCheck[];
+  auth?: AuthStamp;
   /** What the row says if this process dies: an estimate under rank `orphan`, or void when never dispatched. */
   record: UsageRecord;
   /** Pico-USD of one output token, for the row of a process that died mid-stream. Absent: such output costs nothing. */
@@ -40,12 +65,13 @@ export type BucketState = {
 };
 
 export type AdmitResult =
-  | { outcome: 'admitted'; buckets: readonly BucketState[] }
+  | { outcome: 'admitted'; buckets: readonly BucketState[]; budgets?: readonly BudgetState[] }
   | {
       outcome: 'rejected';
       /** The binding check: the one with the longest wait. */
-      rule: 'requests' | 'tokens' | 'concurrency';
+      rule: 'requests' | 'tokens' | 'concurrency' | 'budget';
       scope: string;
+      /** Units of the rule; nano-USD for a budget. */
       limit: number;
       used: number;
       requested: number;
@@ -54,6 +80,10 @@ export type AdmitResult =
       buckets: readonly BucketState[];
     }
   | { outcome: 'never'; rule: 'requests' | 'tokens'; scope: string; limit: number; requested: number }
+  /** The key or its account has changed since the snapshot: read it again from the primary, then ask once more. */
+  | { outcome: 'stale_auth' }
+  /** Nobody has said yet what these budgets have spent: sum it from the rows, `seedBudget`, then ask once more. */
+  | { outcome: 'need_seed'; budgets: readonly BudgetCheck[] }
   | { outcome: 'finished' }
   | { outcome: 'unavailable'; reason: 'limits_unavailable' | 'store_full' | 'journal_full' };
 
@@ -65,7 +95,7 @@ export type Settlement = {
   accountId: string;
   kind: SettlementKind;
   /** Actual cost by rule; `requests` is 1 unless the request is void. */
-  actual: { requests: number; tokens: number };
+  actual: { requests: number; tokens: number; costNanoUsd?: number };
   record: UsageRecord;
 };
 
@@ -81,6 +111,29 @@ export interface AdmissionEngine {
   openLeases(): number;
   /** Stops timers and flushes; open leases stay for the reaper of another process. */
   close(): Promise<void>;
+}
+
+/** What the limits of a caller look like now; nothing is consumed. */
+export type LimitsView = {
+  buckets: readonly BucketState[];
+  concurrency: readonly { scope: string; limit: number; used: number }[];
+  /** Without those that were never seeded. */
+  budgets: readonly BudgetState[];
+};
+
+/** The rest of the contract: authorisation versions and money. Spec: reliability 2.4 CHECK, SEED / ADJUST, REVOKE. */
+export interface GovernedEngine extends AdmissionEngine {
+  /** For routes that admit nothing. */
+  checkAuth(accountId: string, stamp: AuthStamp): Promise<'ok' | 'stale_auth' | 'unavailable'>;
+  /** Versions are only ever raised. False: the engine could not be reached, try again later. */
+  raiseAuthVersion(
+    accountId: string,
+    versions: { account?: number; key?: { id: string; version: number } },
+  ): Promise<boolean>;
+  /** Set if absent: what the rows of this period add up to. */
+  seedBudget(accountId: string, budget: Pick<BudgetCheck, 'scope' | 'period'>, spentNanoUsd: number): Promise<void>;
+  /** null: the engine could not be reached. */
+  inspect(request: Pick<AdmitRequest, 'accountId' | 'buckets' | 'concurrency' | 'budgets'>): Promise<LimitsView | null>;
 }
 
 /** Where an engine puts settled records. The ledger keeps at most one row per request id and lets higher ranks win. */
