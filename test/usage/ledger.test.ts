@@ -169,13 +169,14 @@ t.test('waits twice as long after each failure, up to 32 times, and starts again
 t.test('a new row does not shorten the wait for a database that is away', async (t) => {
   const world = createWorld({ retryMs: 3_600_000 });
   world.trouble = troubles(databaseAway);
-  world.add('a', 'b', 'c', 'd');
+  world.add('a', 'b');
   await world.until(() => world.failures.length === 1);
+  // The first two of them make a full batch.
   world.add(...ids(8));
   await new Promise((resolve) => setTimeout(resolve, 5));
   t.equal(world.offered.length, 1);
   t.same(await world.ledger.close(1000), []);
-  t.same(world.landed, ['a', 'b', 'c', 'd', ...ids(8)]);
+  t.same(world.landed, ['a', 'b', ...ids(8)]);
 });
 
 t.test('sets a row that the database refuses aside, alone', async (t) => {
@@ -257,6 +258,18 @@ t.test('close writes what is left, without waiting for its time', async (t) => {
   t.same(world.landed, ids(9));
   t.same(await world.ledger.close(10_000), [], 'again');
   t.equal(world.offered.length, 1);
+});
+
+t.test('close joins the write that is under way', async (t) => {
+  const world = createWorld();
+  const gate = Promise.withResolvers<void>();
+  world.trouble = () => gate.promise;
+  world.add(...ids(6));
+  await world.until(() => world.offered.length === 1);
+  const closed = world.ledger.close(10_000);
+  gate.resolve();
+  t.same(await closed, []);
+  t.same(world.offered, [ids(4), ['r4', 'r5']]);
 });
 
 t.test('close waits for a database that comes back in time', async (t) => {
