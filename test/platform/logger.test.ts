@@ -96,7 +96,7 @@ t.test('prints an error with its stack and without the command that failed', (t)
 const source = join(import.meta.dirname, '..', '..', 'src', 'platform', 'logger.ts');
 
 /** What a process of its own prints before it ends. */
-function printedBy(options: string): string {
+function printedBy(t: Test, options: string): string {
   const script = `
     import { createLogger } from ${JSON.stringify(source)};
     const { log, flush } = createLogger(${options});
@@ -113,7 +113,7 @@ function printedBy(options: string): string {
 }
 
 t.test('prints to standard output, and a flush brings every line out before the process ends', (t) => {
-  const lines = printedBy('{ level: "info" }').trimEnd().split('\n').map(parseObject);
+  const lines = printedBy(t, '{ level: "info" }').trimEnd().split('\n').map(parseObject);
   t.equal(lines.length, 200);
   t.match(lines[0], { level: 'info', msg: 'line' });
   // A piece that was on its way when the flush came may stand behind it.
@@ -123,7 +123,7 @@ t.test('prints to standard output, and a flush brings every line out before the 
 });
 
 t.test('prints for a person when asked to, where the printer is installed', (t) => {
-  const text = printedBy('{ level: "info", isPretty: true }');
+  const text = printedBy(t, '{ level: "info", isPretty: true }');
   t.match(text, /INFO.*line/);
   t.match(text, 'count: 199');
   t.throws(() => parseObject(text.split('\n')[0] ?? ''));
