@@ -159,7 +159,10 @@ export class Exchange implements UpstreamHandler, Watched {
   }
 
   sweep(nowMs: number): void {
-    if (this.#isOver) return;
+    if (!this.#isOver) this.#guard(() => this.#sweep(nowMs));
+  }
+
+  #sweep(nowMs: number): void {
     this.#noteProgress(nowMs);
     this.#tellProgress(nowMs);
     if (this.#flow.deadlineMs !== null && nowMs - this.#flow.startedMonotonicMs > this.#flow.deadlineMs) {
@@ -167,7 +170,7 @@ export class Exchange implements UpstreamHandler, Watched {
         gatewayError('upstreamTimeout', {
           message: 'The deadline that the client set with X-Stainless-Timeout has passed.',
         }),
-        'upstream_timeout',
+        'total_timeout',
       );
     } else if (nowMs - this.#flow.startedMonotonicMs > this.#timeouts.totalMs) {
       this.#timeOut(

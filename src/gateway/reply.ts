@@ -47,7 +47,7 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
       'x-tollgate-provider',
       target.providerId,
       'x-tollgate-model',
-      `${target.providerId}/${target.upstreamModel}`,
+      headerText(`${target.providerId}/${target.upstreamModel}`),
       'x-tollgate-attempts',
       String(options.attempt),
       'x-tollgate-overhead-us',
@@ -104,6 +104,13 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
 /** As OpenAI's own look: `req_` and 32 hex digits. */
 export const publicRequestId = (requestId: string): string =>
   `req_${requestId.slice(0, 8)}${requestId.slice(9, 13)}${requestId.slice(14, 18)}${requestId.slice(19, 23)}${requestId.slice(24)}`;
+
+/** A model's name comes from a catalogue that an operator wrote; Node refuses what does not fit into a header. */
+function headerText(text: string): string {
+  return isPrintable.test(text) ? text : text.replace(/[^\x20-\x7e]/g, '?');
+}
+
+const isPrintable = /^[\x20-\x7e]*$/;
 
 function parseReply(body: Buffer): JsonValue | undefined {
   try {

@@ -8,7 +8,7 @@ import * as fs from 'node:fs';
 
 export type LogWriter = {
   write(text: string): void;
-  /** Returns when what waits is written, or cannot be. */
+  /** Returns when what waits is written, or cannot be. A piece that is on its way already may land behind it. */
   flush(): void;
 };
 

@@ -9,6 +9,9 @@ const attachmentTokens = 1_500;
 const bytesPerTokenUpper = 2;
 const charactersPerToken = 4;
 const base64Mark = ';base64,';
+/** Data URLs of images and files; the member that audio comes in, as the two ways of writing JSON spell it. */
+const attachmentMarks = [base64Mark, '"data":"', '"data": "'];
+const shortestAudioBytes = 1_000;
 /** What a reply is taken to need when the caller set no bound. */
 const defaultOutputTokens = 1_024;
 
@@ -16,18 +19,29 @@ const defaultOutputTokens = 1_024;
 export function estimateInputTokens(rawBody: Buffer): number {
   let textBytes = rawBody.length;
   let attachments = 0;
-  let at = rawBody.indexOf(base64Mark);
-  while (at !== -1) {
-    const end = rawBody.indexOf('"', at);
-    const dataEnd = end === -1 ? rawBody.length : end;
-    // No base64 holds a space: prose behind the mark would otherwise pass for one picture, whatever its length.
-    if (!rawBody.subarray(at, dataEnd).includes(' ')) {
-      textBytes -= dataEnd - at;
-      attachments += 1;
+  for (const mark of attachmentMarks) {
+    let at = rawBody.indexOf(mark);
+    while (at !== -1) {
+      const start = at + mark.length;
+      const end = rawBody.indexOf('"', start);
+      const dataEnd = end === -1 ? rawBody.length : end;
+      if (isAttachment(rawBody.subarray(start, dataEnd), mark)) {
+        textBytes -= dataEnd - start;
+        attachments += 1;
+      }
+      at = rawBody.indexOf(mark, dataEnd);
     }
-    at = rawBody.indexOf(base64Mark, dataEnd);
   }
   return Math.ceil(textBytes / bytesPerTokenUpper) + attachments * attachmentTokens;
+}
+
+/**
+ * No base64 holds a space: prose behind a mark would otherwise pass for one picture, whatever its length. A member
+ * `data` may hold anything, so a short one is text, and a data URL in it has been counted by its own mark.
+ */
+function isAttachment(data: Buffer, mark: string): boolean {
+  if (data.includes(' ')) return false;
+  return mark === base64Mark || (data.length >= shortestAudioBytes && !data.subarray(0, 100).includes(base64Mark));
 }
 
 /** The most that the reply may hold, per choice, times the choices. `maxOutputTokens` is the model's own cap. */

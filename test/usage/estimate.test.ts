@@ -74,3 +74,12 @@ t.test('what was never counted is taken at four characters a token', (t) => {
   t.equal(likelyInputTokens(500), 250, 'half of a reservation that is twice too high');
   t.end();
 });
+
+t.test('audio without a data URL is an attachment, and a short or spoken member of that name is text', (t) => {
+  const audio = (data: string): Buffer =>
+    Buffer.from(JSON.stringify({ content: [{ type: 'input_audio', input_audio: { data, format: 'wav' } }] }));
+  t.ok(estimateInputTokens(audio('QUJD'.repeat(250_000))) < 2_000);
+  t.ok(estimateInputTokens(audio('well, well '.repeat(1_000))) > 5_000);
+  t.equal(estimateInputTokens(audio('QUJD')), Math.ceil(audio('QUJD').length / 2));
+  t.end();
+});
