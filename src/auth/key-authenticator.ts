@@ -32,6 +32,10 @@ export type KeyAuthenticatorOptions = {
 
 export type KeyAuthenticator = {
   authenticate: (token: string | undefined) => AuthResult | Promise<AuthResult>;
+  /** Asks the store whatever is remembered; the question starts after the call, so the answer is not older than the call. */
+  reload: (token: string) => Promise<AuthResult>;
+  /** What is remembered of this key is young enough to go by when nothing else can tell whether it still holds. */
+  isFresh: (token: string) => boolean;
   /** What was known of this key, good or bad, is asked again at its next use. */
   forget: (publicId: string) => void;
 };
@@ -44,6 +48,7 @@ type Known = {
   staleUntilMs: number;
 };
 type Flight = { publicId: string; startedMs: number; result: Promise<AuthResult> };
+type Reload = { running: Promise<AuthResult>; next: Promise<AuthResult> | null };
 
 const refusals: Readonly<Record<AuthFailure, AuthResult>> = {
   missing: refuse('missing'),
@@ -70,6 +75,7 @@ export function createKeyAuthenticator(options: KeyAuthenticatorOptions): KeyAut
   const good = new LRUCache<string, Known>({ max: maxEntries });
   const bad = new LRUCache<string, Known>({ max: maxEntries });
   const flights = new Map<string, Flight>();
+  const reloads = new Map<string, Reload>();
   const queue = createLookupQueue<KeyRow | null>({
     concurrency: lookupConcurrency,
     waitingLimit: lookupWaitingLimit,
@@ -77,14 +83,13 @@ export function createKeyAuthenticator(options: KeyAuthenticatorOptions): KeyAut
   });
   let storeFailedAtMs = Number.NEGATIVE_INFINITY;
 
-  return { authenticate, forget };
+  return { authenticate, reload, isFresh, forget };
 
   function authenticate(token: string | undefined): AuthResult | Promise<AuthResult> {
     if (token === undefined || token === '') return refusals.missing;
     const failure = checkApiKey(token);
     if (failure !== null) return refusals[failure];
-    // Of the whole token: two keys with the same public id never meet in the cache.
-    const digest = createHmac('sha256', pepperKey).update(token).digest('base64url');
+    const digest = digestOf(token);
     const nowMs = clock();
     const known = good.get(digest) ?? bad.get(digest);
     if (known !== undefined && nowMs < known.freshUntilMs) return answer(known, nowMs);
@@ -94,9 +99,17 @@ export function createKeyAuthenticator(options: KeyAuthenticatorOptions): KeyAut
   function lookUp(token: string, digest: string, nowMs: number): AuthResult | Promise<AuthResult> {
     const stale = findStale(digest, nowMs);
     if (stale !== null && nowMs - storeFailedAtMs < retryAfterErrorMs) return stale;
+    return startFlight(token, digest, { isKnown: stale !== null, mayBeStale: true });
+  }
+
+  function startFlight(
+    token: string,
+    digest: string,
+    { isKnown, mayBeStale }: { isKnown: boolean; mayBeStale: boolean },
+  ): Promise<AuthResult> {
     const publicId = publicIdOf(token);
     const result = queue
-      .run({ ask: async () => findKey(publicId), isUrgent: stale !== null })
+      .run({ ask: async () => findKey(publicId), isUrgent: isKnown })
       .then(
         (row) => {
           storeFailedAtMs = Number.NEGATIVE_INFINITY;
@@ -104,16 +117,48 @@ export function createKeyAuthenticator(options: KeyAuthenticatorOptions): KeyAut
         },
         (cause: unknown): AuthResult => {
           // Only a known key tells of the store: it never waits in line, so it cannot fail because of a flood of others.
-          if (stale !== null) storeFailedAtMs = clock();
-          return findStale(digest, clock()) ?? { kind: 'unknown', cause };
+          if (isKnown) storeFailedAtMs = clock();
+          return (mayBeStale ? findStale(digest, clock()) : null) ?? { kind: 'unknown', cause };
         },
       )
       .finally(() => {
         if (flights.get(digest) === flight) flights.delete(digest);
       });
-    const flight: Flight = { publicId, startedMs: nowMs, result };
+    const flight: Flight = { publicId, startedMs: clock(), result };
     flights.set(digest, flight);
     return result;
+  }
+
+  /** Many requests of one key learn at once that it changed: the first asks, and all the others share one more question. */
+  function reload(token: string): Promise<AuthResult> {
+    const failure = checkApiKey(token);
+    if (failure !== null) return Promise.resolve(refusals[failure]);
+    const digest = digestOf(token);
+    const current = reloads.get(digest);
+    if (current !== undefined) return (current.next ??= current.running.then(() => startReload(token, digest)));
+    return startReload(token, digest);
+  }
+
+  /** Whoever waits for a reload knows that the remembered key is old, so a store that fails answers with nothing. */
+  function startReload(token: string, digest: string): Promise<AuthResult> {
+    const current: Reload = {
+      running: startFlight(token, digest, { isKnown: true, mayBeStale: false }).finally(() => {
+        if (current.next === null) reloads.delete(digest);
+      }),
+      next: null,
+    };
+    reloads.set(digest, current);
+    return current.running;
+  }
+
+  function isFresh(token: string): boolean {
+    const known = good.peek(digestOf(token));
+    return known !== undefined && clock() < known.freshUntilMs;
+  }
+
+  /** Of the whole token: two keys with the same public id never meet in the cache. */
+  function digestOf(token: string): string {
+    return createHmac('sha256', pepperKey).update(token).digest('base64url');
   }
 
   /** A key that was good, and may still be taken for good if the store cannot be asked. */

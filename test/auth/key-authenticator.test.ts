@@ -324,3 +324,59 @@ t.test('keeps good keys when a flood of bad ones with good checksums comes by', 
   t.match(result, valid);
   t.equal(world.lookups.filter((id) => id === publicId).length, 1);
 });
+
+t.test('reads a key again when asked to, whatever is remembered, and remembers the new answer', async (t) => {
+  const world = createWorld();
+  t.match(await world.authenticate(token), valid);
+  world.store.find = async () => keyRow({ keyVersion: 4 });
+  t.match(await world.reload(token), { kind: 'valid', principal: { authVersion: { key: 4 } } });
+  t.match(world.authenticate(token), { kind: 'valid', principal: { authVersion: { key: 4 } } });
+  world.store.find = async () => keyRow({ status: 'revoked' });
+  t.match(await world.reload(token), invalid('revoked'));
+  t.match(world.authenticate(token), invalid('revoked'));
+  t.equal(world.lookups.length, 3);
+});
+
+t.test(
+  'asks twice when a hundred learn at once that a key changed, and no question is older than its asker',
+  async (t) => {
+    const world = createWorld();
+    const answers: ((row: KeyRow) => void)[] = [];
+    world.store.find = async () => new Promise((resolve) => answers.push(resolve));
+    const first = world.reload(token);
+    const others = Array.from({ length: 99 }, () => world.reload(token));
+    answers[0]?.(keyRow({ keyVersion: 4 }));
+    t.match(await first, { principal: { authVersion: { key: 4 } } });
+    while (answers.length < 2) await new Promise(setImmediate);
+  answers[1]?.(keyRow({ keyVersion: 5 }));
+    for (const result of await Promise.all(others)) t.match(result, { principal: { authVersion: { key: 5 } } });
+    t.equal(world.lookups.length, 2);
+    world.store.find = async () => keyRow({ keyVersion: 6 });
+    t.match(await world.reload(token), { principal: { authVersion: { key: 6 } } });
+  },
+);
+
+t.test('cannot know when a key that is said to be old cannot be read again', async (t) => {
+  const world = createWorld();
+  await world.authenticate(token);
+  world.store.find = down;
+  t.match(await world.reload(token), { kind: 'unknown' });
+  t.match(world.authenticate(token), valid, 'who asks without knowing better goes on');
+});
+
+t.test('turns away what is no key when it is to be read again', async (t) => {
+  const world = createWorld();
+  t.match(await world.reload('sk-tg-nonsense'), invalid('malformed'));
+  t.equal(world.lookups.length, 0);
+});
+
+t.test('calls a remembered key fresh for a minute', async (t) => {
+  const world = createWorld();
+  t.notOk(world.isFresh(token));
+  await world.authenticate(token);
+  t.ok(world.isFresh(token));
+  world.nowMs += 59_999;
+  t.ok(world.isFresh(token));
+  world.nowMs += 1;
+  t.notOk(world.isFresh(token));
+});
