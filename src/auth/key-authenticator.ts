@@ -108,6 +108,7 @@ export function createKeyAuthenticator(options: KeyAuthenticatorOptions): KeyAut
     { isKnown, mayBeStale }: { isKnown: boolean; mayBeStale: boolean },
   ): Promise<AuthResult> {
     const publicId = publicIdOf(token);
+    const startedMs = clock();
     const result = queue
       .run({ ask: async () => findKey(publicId), isUrgent: isKnown })
       .then(
@@ -124,7 +125,7 @@ export function createKeyAuthenticator(options: KeyAuthenticatorOptions): KeyAut
       .finally(() => {
         if (flights.get(digest) === flight) flights.delete(digest);
       });
-    const flight: Flight = { publicId, startedMs: clock(), result };
+    const flight: Flight = { publicId, startedMs, result };
     flights.set(digest, flight);
     return result;
   }
