@@ -48,6 +48,7 @@ export async function resetDatabase(db: Kysely<StoreSchema>): Promise<void> {
 }
 
 const ownTables = [
+  'usage_dlq',
   'usage_rollups_hour',
   'usage_events',
   'audit_log',

@@ -106,6 +106,16 @@ export type UsageRollupsHourTable = {
   cost_usd: string;
 };
 
+/** Entries of the usage stream that could not become rows. */
+export type UsageDlqTable = {
+  id: ColumnType<string | number, never, never>;
+  at: ColumnType<Date, never, never>;
+  stream_id: string;
+  request_id: string | null;
+  payload: string;
+  error: string;
+};
+
 export type AuditLogTable = {
   id: string;
   at: Time;
@@ -128,6 +138,7 @@ export type StoreSchema = {
   usage_events: UsageEventsTable;
   usage_rollups_hour: UsageRollupsHourTable;
   audit_log: AuditLogTable;
+  usage_dlq: UsageDlqTable;
 };
 
 /** Every function of this room takes one; inside a transaction, hand it the transaction. */

@@ -1,0 +1,54 @@
+/**
+ * Entries of the usage stream that could not become rows, kept for a person to look at. Whatever they hold is made
+ * storable first: a dead letter that the database refuses would be delivered for ever.
+ */
+import type { Store } from './schema.ts';
+
+export type UsageDeadLetter = {
+  /** The stream's key and the entry's id. A second letter about the same entry changes nothing. */
+  streamId: string;
+  /** As the entry has it, well-formed or not. */
+  requestId: string | null;
+  payload: string;
+  error: string;
+};
+
+export type StoredUsageDeadLetter = UsageDeadLetter & { id: string; atMs: number };
+
+const longestPayload = 65_536;
+const longestLabel = 1_000;
+
+export async function insertUsageDeadLetters(db: Store, letters: readonly UsageDeadLetter[]): Promise<void> {
+  if (letters.length === 0) return;
+  await db
+    .insertInto('usage_dlq')
+    .values(
+      letters.map((letter) => ({
+        stream_id: storable(letter.streamId, longestLabel),
+        request_id: letter.requestId === null ? null : storable(letter.requestId, longestLabel),
+        payload: storable(letter.payload, longestPayload),
+        error: storable(letter.error, longestLabel),
+      })),
+    )
+    .onConflict((conflict) => conflict.column('stream_id').doNothing())
+    .execute();
+}
+
+/** Newest first. */
+export async function listUsageDeadLetters(db: Store, limit: number): Promise<readonly StoredUsageDeadLetter[]> {
+  const rows = await db.selectFrom('usage_dlq').selectAll().orderBy('id', 'desc').limit(limit).execute();
+  return rows.map((row) => ({
+    id: String(row.id),
+    atMs: row.at.getTime(),
+    streamId: row.stream_id,
+    requestId: row.request_id,
+    payload: row.payload,
+    error: row.error,
+  }));
+}
+
+/** Postgres takes neither NUL nor half a surrogate pair; the cut may make one, so it comes first. */
+function storable(text: string, longest: number): string {
+  const cut = text.length <= longest ? text : `${text.slice(0, longest - 1)}…`;
+  return cut.replaceAll('\0', '\uFFFD').toWellFormed();
+}
