@@ -15,12 +15,14 @@ export type OpenRedisOptions = {
   name?: string;
   /** How long one command may take before its caller is told that it failed. */
   commandTimeoutMs?: number;
+  /** Silence while a reply is due, after which the connection is given up. A blocking read needs a second more than it blocks. */
+  socketTimeoutMs?: number;
 };
 
 const longestReconnectDelayMs = 1000;
 
 export function openRedis(url: string, log: RedisLog, options: OpenRedisOptions = {}): Redis {
-  const { name = 'tollgate', commandTimeoutMs = 250 } = options;
+  const { name = 'tollgate', commandTimeoutMs = 250, socketTimeoutMs = 2000 } = options;
   const redis = new Redis(url, {
     connectionName: name,
     enableOfflineQueue: false,
@@ -28,7 +30,7 @@ export function openRedis(url: string, log: RedisLog, options: OpenRedisOptions 
     maxRetriesPerRequest: 0,
     commandTimeout: commandTimeoutMs,
     connectTimeout: 1000,
-    socketTimeout: 2000,
+    socketTimeout: socketTimeoutMs,
     keepAlive: 5000,
     retryStrategy: reconnectDelayMs,
     // A demoted primary answers READONLY for ever on this connection; the name may lead to the new one by now.

@@ -73,3 +73,22 @@ t.test('waits longer after each failed attempt, never more than a second, and ne
   t.ok(reconnectDelayMs(100) >= 750 && reconnectDelayMs(100) <= 1000);
   t.end();
 });
+
+t.test('lets a blocking read wait when its socket may be silent for longer than it blocks', async (t) => {
+  const { redis, lines, next } = openSubject(t, redisUrl, { commandTimeoutMs: 2_000, socketTimeoutMs: 1_000 });
+  await next('ready');
+  t.equal(await redis.blpop(`tg-test-${process.pid}:nothing`, 0.3), null);
+  t.same(lines, ['redis connected']);
+});
+
+t.test('gives a silent connection up when a reply is due for longer than allowed', async (t) => {
+  const { redis, lines, next } = openSubject(t, redisUrl, { commandTimeoutMs: 2_000, socketTimeoutMs: 100 });
+  await next('ready');
+  const lost = next('reconnecting');
+  const read = redis.blpop(`tg-test-${process.pid}:nothing`, 1);
+  read.catch(() => {
+    // Its connection went; what counts is that it did.
+  });
+  await lost;
+  t.same(lines, ['redis connected', 'redis connection lost']);
+});
