@@ -17,6 +17,7 @@ import { createKeyAuthenticator } from './auth/key-authenticator.ts';
 import type { GatewayConfig, ProviderConfig } from './config/types.ts';
 import type { AdmissionEngine, UsageSink } from './contract/admission.ts';
 import type { ProviderAdapter } from './contract/provider.ts';
+import { createAdmissionGate } from './gateway/admission-gate.ts';
 import { createChatCorridor } from './gateway/chat-corridor.ts';
 import { Exchange } from './gateway/exchange.ts';
 import { createRandomId } from './gateway/random-id.ts';
@@ -33,6 +34,7 @@ import { openRedis } from './platform/redis.ts';
 import { createUuidSource } from './platform/uuid.ts';
 import { createRouter } from './routing/router.ts';
 import { findKeyByPublicId } from './store/api-keys.ts';
+import { spentNanoUsd } from './store/budgets.ts';
 import type { StoreSchema } from './store/schema.ts';
 import { insertUsageEvents } from './store/usage-events.ts';
 import { createUpstreamClient } from './upstream/client.ts';
@@ -107,8 +109,13 @@ export async function createApp(options: AppOptions): Promise<App> {
     },
     settle: createSettle({ engine, metrics, log }),
   });
-  const serveChat = createChatCorridor({ router, engine, relay, metrics });
-  const { authenticate } = createKeyAuthenticator({
+  const gate = createAdmissionGate({
+    engine,
+    metrics,
+    spentNanoUsd: (accountId, budget) => spentNanoUsd(database.db, { accountId, ...budget }, Date.now()),
+  });
+  const serveChat = createChatCorridor({ router, gate, relay, metrics });
+  const authenticator = createKeyAuthenticator({
     pepper: options.pepper,
     findKey: (publicId) => findKeyByPublicId(database.db, publicId),
     tierOf: (tierId) => config.tiers[tierId],
@@ -125,7 +132,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   });
   await server.register(v1Scope, {
     prefix: '/v1',
-    authenticate,
+    authenticator,
+    gate,
     serveChat,
     router,
     metrics,

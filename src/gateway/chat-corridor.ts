@@ -6,25 +6,27 @@
 import type { ServerResponse } from 'node:http';
 import { planAdmission } from '../admission/limits.ts';
 import { rateLimitHeaders } from '../admission/rate-limit-headers.ts';
-import { refusalError } from '../admission/refusal.ts';
-import type { AdmissionEngine } from '../contract/admission.ts';
+import type { AdmitRequest } from '../contract/admission.ts';
 import { GatewayError, gatewayError } from '../contract/errors.ts';
 import type { Principal } from '../contract/flow.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Router } from '../routing/router.ts';
 import { estimateInputTokens, estimateOutputTokens } from '../usage/estimate.ts';
+import { type AdmissionGate, authStamp } from './admission-gate.ts';
 import { readChatRequest } from './chat-request.ts';
 import type { Flow } from './flow.ts';
 import type { Relay } from './relay.ts';
 import { openRecord } from './settle.ts';
 
-export type ChatCorridorOptions = { router: Router; engine: AdmissionEngine; relay: Relay; metrics: Metrics };
+export type ChatCorridorOptions = { router: Router; gate: AdmissionGate; relay: Relay; metrics: Metrics };
 
 export type ChatCall = {
   requestId: string;
   startedAtMs: number;
   startedMonotonicMs: number;
   principal: Principal;
+  /** The principal as the primary knows it now; throws what to tell when there is none. */
+  reload(): Promise<Principal>;
   rawBody: Buffer;
   isStrict: boolean;
   deadlineMs: number | null;
@@ -39,31 +41,24 @@ const endpoint = 'chat.completions';
 export type ChatCorridor = (call: ChatCall) => Promise<void>;
 
 export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
-  const { router, engine, relay, metrics } = options;
+  const { router, gate, relay, metrics } = options;
 
   return async function serveChat(call) {
     const request = readChatRequest(call.rawBody);
-    const route = router.resolve(request.model, call.principal);
     const inputTokens = estimateInputTokens(request.rawBody);
-    const outputTokens = estimateOutputTokens(request.body, route.targets[0].model?.maxOutputTokens ?? null);
-    const plan = planAdmission(call.principal, { inputTokens, outputTokens });
-    const flow: Flow = { ...call, endpoint, request, route, plan, inputTokens, limitHeaders: {} };
-    const decision = await engine.admit({
-      id: call.requestId,
-      accountId: call.principal.accountId,
-      buckets: plan.buckets,
-      concurrency: plan.concurrency,
-      record: openRecord(flow),
-    });
-    if (decision.outcome !== 'admitted') {
-      metrics.rejections.inc({
-        reason: decision.outcome === 'rejected' || decision.outcome === 'never' ? decision.rule : 'unavailable',
-      });
-      throw refusalError(decision);
-    }
-    flow.limitHeaders = rateLimitHeaders(decision.buckets);
+    const { prepared, admitted } = await gate.enter(call, prepare);
+    const { flow } = prepared;
+    flow.limitHeaders = rateLimitHeaders(admitted.buckets);
     call.onAdmitted();
     await relayCounted(flow);
+
+    function prepare(principal: Principal): { flow: Flow; ask: AdmitRequest } {
+      const route = router.resolve(request.model, principal);
+      const outputTokens = estimateOutputTokens(request.body, route.targets[0].model?.maxOutputTokens ?? null);
+      const plan = planAdmission(principal, { inputTokens, outputTokens });
+      const flow: Flow = { ...call, principal, endpoint, request, route, plan, inputTokens, limitHeaders: {} };
+      return { flow, ask: askOf(flow) };
+    }
   };
 
   async function relayCounted(flow: Flow): Promise<void> {
@@ -80,4 +75,18 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
       metrics.inflight.dec(labels);
     }
   }
+}
+
+function askOf(flow: Flow): AdmitRequest {
+  const { plan, principal } = flow;
+  const price = flow.route.targets[0].model?.price ?? null;
+  return {
+    id: flow.requestId,
+    accountId: principal.accountId,
+    buckets: plan.buckets,
+    concurrency: plan.concurrency,
+    auth: authStamp(principal),
+    record: openRecord(flow),
+    ...(price === null ? {} : { outputPicoUsd: price.output }),
+  };
 }

@@ -79,6 +79,18 @@ export function createMetrics() {
       labelNames: ['reason'] as const,
       registers,
     }),
+    decisions: new Counter({
+      name: 'tollgate_decisions_total',
+      help: 'Questions to admission, by whether the limits could be asked.',
+      labelNames: ['mode'] as const,
+      registers,
+    }),
+    degraded: new Gauge({
+      name: 'tollgate_degraded',
+      help: '1 while a store that this process depends on does not answer.',
+      labelNames: ['dep'] as const,
+      registers,
+    }),
     authFailures: new Counter({
       name: 'tollgate_auth_failures_total',
       help: 'Keys refused, by what was wrong with them.',

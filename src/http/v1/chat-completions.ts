@@ -1,18 +1,21 @@
 /** `POST /v1/chat/completions`: reads what HTTP carries and hands it to the corridor. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { gatewayError } from '../../contract/errors.ts';
 import type { ChatCorridor } from '../../gateway/chat-corridor.ts';
+import { type Callers, principalOf } from './caller.ts';
 
 const empty = Buffer.alloc(0);
 
-export function registerChatCompletions(app: FastifyInstance, options: { serveChat: ChatCorridor }): void {
+export function registerChatCompletions(
+  app: FastifyInstance,
+  options: { serveChat: ChatCorridor; callers: Callers },
+): void {
   app.post('/chat/completions', async (request, reply) => {
-    if (request.principal === null) throw gatewayError('invalidApiKey', { message: 'You did not provide an API key.' });
     await options.serveChat({
       requestId: request.id,
       startedAtMs: request.startedAtMs,
       startedMonotonicMs: request.startedMonotonicMs,
-      principal: request.principal,
+      principal: principalOf(request),
+      reload: () => options.callers.reload(request),
       rawBody: Buffer.isBuffer(request.body) ? request.body : empty,
       isStrict: request.headers['x-tollgate-strict'] === 'true',
       deadlineMs: readDeadlineMs(request),

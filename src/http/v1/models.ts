@@ -1,28 +1,23 @@
 /** `GET /v1/models`: OpenAI's list with the facts of the catalogue, only what this key may use. From memory. Spec: operations 3. */
 import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { gatewayError } from '../../contract/errors.ts';
-import type { ModelSpec, Price, Principal } from '../../contract/flow.ts';
+import type { ModelSpec, Price } from '../../contract/flow.ts';
 import type { ListedModel, Router } from '../../routing/router.ts';
 import { shortUsd } from '../../usage/price.ts';
+import type { Callers } from './caller.ts';
 
-export function registerModels(app: FastifyInstance, options: { router: Router }): void {
-  app.get('/models', (request, reply) => {
-    const data = options.router.list(principalOf(request)).map(describe);
+export function registerModels(app: FastifyInstance, options: { router: Router; callers: Callers }): void {
+  app.get('/models', async (request, reply) => {
+    const data = options.router.list(await options.callers.verify(request)).map(describe);
     return sendCacheable(request, reply, JSON.stringify({ object: 'list', data }));
   });
-  app.get<{ Params: { '*': string } }>('/models/*', (request, reply) => {
-    const principal = principalOf(request);
+  app.get<{ Params: { '*': string } }>('/models/*', async (request, reply) => {
+    const principal = await options.callers.verify(request);
     const name = request.params['*'];
     const listed = options.router.list(principal).find(({ id }) => id === name);
     const model = listed ?? { id: name, target: options.router.resolve(name, principal).targets[0] };
     return sendCacheable(request, reply, JSON.stringify(describe(model)));
   });
-}
-
-function principalOf(request: FastifyRequest): Principal {
-  if (request.principal === null) throw gatewayError('invalidApiKey', { message: 'You did not provide an API key.' });
-  return request.principal;
 }
 
 function sendCacheable(request: FastifyRequest, reply: FastifyReply, body: string): FastifyReply {

@@ -2,18 +2,20 @@
  * The `/v1` scope: API key, OpenAI's envelope. The order of registration is the order of the walk: authenticate before
  * the body is read, then the body as one buffer, then the route. Spec: style 5.3.
  */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { gatewayError, type GatewayError } from '../../contract/errors.ts';
-import type { AuthFailure, AuthResult } from '../../contract/flow.ts';
+import type { AdmissionGate } from '../../gateway/admission-gate.ts';
 import type { ChatCorridor } from '../../gateway/chat-corridor.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Router } from '../../routing/router.ts';
 import { asGatewayError, encodingError, logRefusal, mediaTypeError, sendError } from '../errors.ts';
+import { type Authenticator, createCallers } from './caller.ts';
 import { registerChatCompletions } from './chat-completions.ts';
 import { registerModels } from './models.ts';
 
 export type V1Options = {
-  authenticate(token: string | undefined): AuthResult | Promise<AuthResult>;
+  authenticator: Authenticator;
+  gate: AdmissionGate;
   serveChat: ChatCorridor;
   router: Router;
   metrics: Metrics;
@@ -21,8 +23,11 @@ export type V1Options = {
 };
 
 export function v1Scope(app: FastifyInstance, options: V1Options, done: () => void): void {
+  const callers = createCallers(options);
   app.addHook('onRequest', (request, reply, next) => {
-    authenticate(request, reply, next);
+    // On the raw reply, so that one which the corridor writes by itself says it too.
+    if (options.isDraining()) reply.raw.shouldKeepAlive = false;
+    callers.authenticate(request, next);
   });
   acceptJsonAsBuffer(app);
   app.setErrorHandler((thrown, request, reply) => {
@@ -38,45 +43,9 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
     logRefusal(request, error);
     return sendError(reply, error);
   });
-  registerChatCompletions(app, { serveChat: options.serveChat });
-  registerModels(app, { router: options.router });
+  registerChatCompletions(app, { serveChat: options.serveChat, callers });
+  registerModels(app, { router: options.router, callers });
   done();
-
-  function authenticate(request: FastifyRequest, reply: FastifyReply, next: (error?: Error) => void): void {
-    // On the raw reply, so that one which the corridor writes by itself says it too.
-    if (options.isDraining()) reply.raw.shouldKeepAlive = false;
-    const result = options.authenticate(readToken(request));
-    if (!('then' in result)) {
-      accept(request, result, next);
-      return;
-    }
-    result.then(
-      (settled) => accept(request, settled, next),
-      (cause: unknown) => accept(request, { kind: 'unknown', cause }, next),
-    );
-  }
-
-  function accept(request: FastifyRequest, result: AuthResult, next: (error?: Error) => void): void {
-    switch (result.kind) {
-      case 'valid':
-        request.principal = result.principal;
-        next();
-        return;
-      case 'invalid':
-        options.metrics.authFailures.inc({ reason: result.reason });
-        next(invalidKey(result.reason));
-        return;
-      case 'unknown':
-        options.metrics.authFailures.inc({ reason: 'unavailable' });
-        next(
-          gatewayError('authUnavailable', {
-            message: 'The API key cannot be checked right now. Please try again in 1s.',
-            headers: { 'retry-after': '1', 'retry-after-ms': '1000' },
-            cause: result.cause,
-          }),
-        );
-    }
-  }
 }
 
 /**
@@ -95,32 +64,6 @@ function acceptJsonAsBuffer(app: FastifyInstance): void {
 }
 
 const jsonType = /^application\/(?:json|[\w.+-]+\+json)[ \t]*(?:;|$)/i;
-
-/** `Authorization: Bearer` or `x-api-key`; never the query, which ends up in the logs of every proxy. */
-function readToken(request: FastifyRequest): string | undefined {
-  const { authorization } = request.headers;
-  if (authorization !== undefined) {
-    if (authorization.startsWith('Bearer sk-') && !authorization.includes(' ', 7)) return authorization.slice(7);
-    return /^Bearer[ ]+(\S+)[ ]*$/i.exec(authorization)?.[1] ?? '';
-  }
-  const apiKey = request.headers['x-api-key'];
-  return typeof apiKey === 'string' ? apiKey : undefined;
-}
-
-const keyMistakes: Record<AuthFailure, string> = {
-  missing: 'You did not provide an API key. Send it in the header `Authorization: Bearer sk-tg-...`.',
-  malformed:
-    'The API key is not one of this gateway: those begin with `sk-tg-`. Send it in the header `Authorization: Bearer sk-tg-...`.',
-  checksum: 'The API key has a typing mistake: its checksum does not fit. Copy it again.',
-  unknown: 'The API key is not known here. It may belong to another gateway, or it was deleted.',
-  expired: 'The API key has expired. Create a new one.',
-  disabled: 'The API key, or its account, is disabled.',
-  revoked: 'The API key was revoked. Create a new one.',
-};
-
-function invalidKey(reason: AuthFailure): GatewayError {
-  return gatewayError('invalidApiKey', { message: keyMistakes[reason], headers: { 'www-authenticate': 'Bearer' } });
-}
 
 function notFound(app: FastifyInstance, request: FastifyRequest): GatewayError {
   const path = request.url.split('?', 1)[0] ?? '';

@@ -1,0 +1,120 @@
+/**
+ * The one way into the engine. Takes who asks and how to read them again, gives the engine's yes, or throws the
+ * `GatewayError` to be told. When the engine knows of a newer key the caller is read again, when it does not know what
+ * was spent the rows are summed: each at most once for a request, so nobody circles here. Must never let a doubt pass for
+ * a yes. Spec: reliability 2.4 ADMIT, CHECK, SEED.
+ */
+import { refusalError } from '../admission/refusal.ts';
+import type { AdmissionEngine, AdmitRequest, AdmitResult, BudgetCheck, GovernedEngine } from '../contract/admission.ts';
+import { gatewayError, retryAfterHeaders } from '../contract/errors.ts';
+import type { Principal } from '../contract/flow.ts';
+import type { Metrics } from '../platform/metrics.ts';
+
+/** Of an engine that cannot yet tell versions or money nothing of it is asked. */
+export type GateEngine = AdmissionEngine & Partial<GovernedEngine>;
+
+export type AdmissionGateOptions = {
+  engine: GateEngine;
+  metrics: Metrics;
+  /** What the rows of the current period add up to. */
+  spentNanoUsd: (accountId: string, budget: Pick<BudgetCheck, 'scope' | 'period'>) => Promise<number>;
+};
+
+export type Caller = {
+  principal: Principal;
+  /** From the primary, past every cache; throws what to tell when the key is no longer good or cannot be read. */
+  reload(): Promise<Principal>;
+};
+
+type Admitted = Extract<AdmitResult, { outcome: 'admitted' }>;
+
+export type AdmissionGate = {
+  /** `prepare` is called again with the fresh principal when the first one was old: its limits and models may differ. */
+  enter<Prepared extends { ask: AdmitRequest }>(
+    caller: Caller,
+    prepare: (principal: Principal) => Prepared,
+  ): Promise<{ prepared: Prepared; admitted: Admitted }>;
+  /** For routes that admit nothing. `isFresh` decides when the engine cannot be reached. */
+  verify(caller: Caller & { isFresh(): boolean }): Promise<Principal>;
+};
+
+const retryMs = 1000;
+
+export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGate {
+  const { engine, metrics, spentNanoUsd } = options;
+  const seeds = new Map<string, Promise<void>>();
+  const enforced = metrics.decisions.labels('enforced');
+  const unavailable = metrics.decisions.labels('unavailable');
+
+  return { enter, verify };
+
+  async function enter<Prepared extends { ask: AdmitRequest }>(
+    caller: Caller,
+    prepare: (principal: Principal) => Prepared,
+  ): Promise<{ prepared: Prepared; admitted: Admitted }> {
+    let prepared = prepare(caller.principal);
+    let decision = await engine.admit(prepared.ask);
+    if (decision.outcome === 'stale_auth') {
+      prepared = prepare(await renew(caller));
+      decision = await engine.admit(prepared.ask);
+    }
+    if (decision.outcome === 'need_seed') {
+      const { accountId } = prepared.ask;
+      await Promise.all(decision.budgets.map((budget) => seed(accountId, budget)));
+      decision = await engine.admit(prepared.ask);
+    }
+    (decision.outcome === 'unavailable' ? unavailable : enforced).inc();
+    if (decision.outcome === 'admitted') return { prepared, admitted: decision };
+    metrics.rejections.inc({ reason: reasonOf(decision) });
+    throw refusalError(decision);
+  }
+
+  async function verify(caller: Caller & { isFresh(): boolean }): Promise<Principal> {
+    const { principal } = caller;
+    const { accountId } = principal;
+    const verdict = (await engine.checkAuth?.(accountId, authStamp(principal))) ?? 'ok';
+    if (verdict === 'stale_auth') return renew(caller);
+    if (verdict === 'ok' || caller.isFresh()) return principal;
+    throw gatewayError('authUnavailable', {
+      message: 'The API key cannot be checked right now. Please try again in 1s.',
+      headers: retryAfterHeaders(retryMs),
+    });
+  }
+
+  /** What was read is told to the engine before anything is asked again; if that fails, so will the question. */
+  async function renew(caller: Caller): Promise<Principal> {
+    const principal = await caller.reload();
+    const { account, key } = principal.authVersion;
+    await engine.raiseAuthVersion?.(principal.accountId, { account, key: { id: principal.keyId, version: key } });
+    return principal;
+  }
+
+  /** An account's first requests of a period come together; the rows are summed once for all of them. */
+  function seed(accountId: string, budget: BudgetCheck): Promise<void> {
+    const name = `${budget.scope} ${budget.period}`;
+    const running = seeds.get(name) ?? sumAndSeed(accountId, budget).finally(() => seeds.delete(name));
+    seeds.set(name, running);
+    return running;
+  }
+
+  async function sumAndSeed(accountId: string, { scope, period }: BudgetCheck): Promise<void> {
+    try {
+      await engine.seedBudget?.(accountId, { scope, period }, await spentNanoUsd(accountId, { scope, period }));
+    } catch (cause) {
+      throw gatewayError('limitsUnavailable', {
+        message: 'What this budget has spent cannot be read right now. Please try again in 1s.',
+        headers: retryAfterHeaders(retryMs),
+        cause,
+      });
+    }
+  }
+}
+
+export function authStamp({ keyId, authVersion }: Principal): NonNullable<AdmitRequest['auth']> {
+  return { keyId, accountVersion: authVersion.account, keyVersion: authVersion.key };
+}
+
+function reasonOf(decision: Exclude<AdmitResult, Admitted>): string {
+  if (decision.outcome === 'rejected' || decision.outcome === 'never') return decision.rule;
+  return decision.outcome === 'unavailable' && decision.reason === 'journal_full' ? 'journal_full' : 'unavailable';
+}
