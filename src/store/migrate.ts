@@ -48,6 +48,8 @@ export async function resetDatabase(db: Kysely<StoreSchema>): Promise<void> {
 }
 
 const ownTables = [
+  'rejections_minute',
+  'usage_upkeep',
   'usage_dlq',
   'usage_rollups_hour',
   'usage_events',

@@ -96,14 +96,36 @@ export type UsageRollupsHourTable = {
   account_id: string;
   key_id: string;
   model: string;
+  /** Empty when none was reached. */
   provider: string;
+  status: UsageStatus;
   /** 64-bit counts are text in one driver and number in the other; cast them in the query. */
   requests: ColumnType<string | number, number, number>;
-  errors: ColumnType<string | number, number, number>;
   prompt_tokens: ColumnType<string | number, number, number>;
   cached_tokens: ColumnType<string | number, number, number>;
+  cache_write_tokens: ColumnType<string | number, number, number>;
   completion_tokens: ColumnType<string | number, number, number>;
+  reasoning_tokens: ColumnType<string | number, number, number>;
   cost_usd: string;
+};
+
+/** One row: how far the jobs on the ledger came. */
+export type UsageUpkeepTable = {
+  id: Defaulted<number>;
+  seen_until: Time;
+  closed_until: Time;
+  /** Rows before this moment may be gone: what was summed of them is final. */
+  rows_kept_from: Time;
+};
+
+export type RejectionsMinuteTable = {
+  minute: Time;
+  account_id: string;
+  key_id: string;
+  reason: string;
+  status: number;
+  replica: string;
+  count: ColumnType<string | number, number, number>;
 };
 
 /** Entries of the usage stream that could not become rows. */
@@ -137,6 +159,8 @@ export type StoreSchema = {
   api_keys: ApiKeysTable;
   usage_events: UsageEventsTable;
   usage_rollups_hour: UsageRollupsHourTable;
+  usage_upkeep: UsageUpkeepTable;
+  rejections_minute: RejectionsMinuteTable;
   audit_log: AuditLogTable;
   usage_dlq: UsageDlqTable;
 };
