@@ -54,8 +54,9 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
 
     function prepare(principal: Principal): { flow: Flow; ask: AdmitRequest } {
       const route = router.resolve(request.model, principal);
-      const outputTokens = estimateOutputTokens(request.body, route.targets[0].model?.maxOutputTokens ?? null);
-      const plan = planAdmission(principal, { inputTokens, outputTokens });
+      const { model } = route.targets[0];
+      const outputTokens = estimateOutputTokens(request.body, model?.maxOutputTokens ?? null);
+      const plan = planAdmission(principal, { inputTokens, outputTokens, price: model?.price ?? null });
       const flow: Flow = { ...call, principal, endpoint, request, route, plan, inputTokens, limitHeaders: {} };
       return { flow, ask: askOf(flow) };
     }
@@ -85,6 +86,7 @@ function askOf(flow: Flow): AdmitRequest {
     accountId: principal.accountId,
     buckets: plan.buckets,
     concurrency: plan.concurrency,
+    budgets: plan.budgets,
     auth: authStamp(principal),
     record: openRecord(flow),
     ...(price === null ? {} : { outputPicoUsd: price.output }),

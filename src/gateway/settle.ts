@@ -15,6 +15,8 @@ import { publicRequestId } from './reply.ts';
 
 export type SettleOptions = { engine: AdmissionEngine; metrics: Metrics; log: Logger };
 
+const picoPerNano = 1000;
+
 type Verdict = {
   kind: SettlementKind;
   rank: UsageRank;
@@ -34,7 +36,12 @@ export function createSettle(options: SettleOptions): (flow: Flow, outcome: Outc
       id: flow.requestId,
       accountId: flow.principal.accountId,
       kind: verdict.kind,
-      actual: { requests: verdict.kind === 'void' ? 0 : 1, tokens: usage.promptTokens + usage.completionTokens },
+      actual: {
+        requests: verdict.kind === 'void' ? 0 : 1,
+        tokens: usage.promptTokens + usage.completionTokens,
+        // A budget spends what the row says, whatever the kind.
+        costNanoUsd: Math.ceil(record.costPicoUsd / picoPerNano),
+      },
       record,
     });
     settled.catch((error: unknown) =>
