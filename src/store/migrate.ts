@@ -48,8 +48,10 @@ export async function resetDatabase(db: Kysely<StoreSchema>): Promise<void> {
 }
 
 const ownTables = [
+  'auth_outbox',
   'rejections_minute',
   'usage_upkeep',
+  'journal_cursors',
   'usage_dlq',
   'usage_rollups_hour',
   'usage_events',

@@ -128,6 +128,12 @@ export type RejectionsMinuteTable = {
   count: ColumnType<string | number, number, number>;
 };
 
+export type JournalCursorsTable = {
+  journal_id: string;
+  position: ColumnType<string | number, number, number>;
+  saved_at: ColumnType<Date, never, Date | string>;
+};
+
 /** Entries of the usage stream that could not become rows. */
 export type UsageDlqTable = {
   id: ColumnType<string | number, never, never>;
@@ -151,7 +157,18 @@ export type AuditLogTable = {
   request_id: string | null;
 };
 
+export type AuthOutboxTable = {
+  id: string;
+  at: Time;
+  account_id: string;
+  account_version: number | null;
+  key_id: string | null;
+  key_version: number | null;
+  public_id: string | null;
+};
+
 export type StoreSchema = {
+  auth_outbox: AuthOutboxTable;
   tiers: TiersTable;
   accounts: AccountsTable;
   users: UsersTable;
@@ -163,6 +180,7 @@ export type StoreSchema = {
   rejections_minute: RejectionsMinuteTable;
   audit_log: AuditLogTable;
   usage_dlq: UsageDlqTable;
+  journal_cursors: JournalCursorsTable;
 };
 
 /** Every function of this room takes one; inside a transaction, hand it the transaction. */
