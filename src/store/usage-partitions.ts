@@ -1,4 +1,4 @@
-/** Day partitions of the ledger, made ahead of time. A missing one loses nothing: the default partition takes its rows. */
+/** Day partitions of the ledger, made ahead of time and dropped whole. A missing one loses nothing: the default partition takes its rows. */
 import { type Kysely, sql } from 'kysely';
 import type { StoreSchema } from './schema.ts';
 
@@ -72,4 +72,58 @@ async function createPartition(db: Kysely<StoreSchema>, { partition, from, to }:
     `.execute(trx);
     return true;
   });
+}
+
+export type DropOptions = { beforeMs: number; log: { warn(details: object, message: string): void } };
+
+export type DropOutcome = { dropped: readonly string[]; postponed: readonly string[] };
+
+const lockNotAvailable = '55P03';
+const dayPartition = /^usage_events_(\d{4})(\d{2})(\d{2})$/;
+
+/** Drops the days that ended before. The default partition is none of them. */
+export async function dropUsagePartitions(
+  db: Kysely<StoreSchema>,
+  { beforeMs, log }: DropOptions,
+): Promise<DropOutcome> {
+  const dropped: string[] = [];
+  const postponed: string[] = [];
+  for (const partition of await listUsagePartitions(db)) {
+    if (!endsBefore(partition, beforeMs)) continue;
+    try {
+      await dropPartition(db, partition);
+      dropped.push(partition);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === lockNotAvailable)) throw error;
+      postponed.push(partition);
+      log.warn({ partition }, 'the table of usage rows is busy; this day is dropped at the next run');
+    }
+  }
+  return { dropped, postponed };
+}
+
+function endsBefore(partition: string, beforeMs: number): boolean {
+  const [, year, month, day] = dayPartition.exec(partition) ?? [];
+  return day !== undefined && Date.UTC(Number(year), Number(month) - 1, Number(day)) + dayMs <= beforeMs;
+}
+
+/** The drop needs the whole table for a moment, and everybody queues behind one who waits for that: so it waits briefly. */
+async function dropPartition(db: Kysely<StoreSchema>, partition: string): Promise<void> {
+  await db.transaction().execute(async (trx) => {
+    await sql`set local lock_timeout = '500ms'`.execute(trx);
+    await sql`drop table if exists ${sql.table(partition)}`.execute(trx);
+  });
+}
+
+/** Rows that no day was made for. Deletes at most `batchRows` and gives how many it were. */
+export async function deleteStrayUsageEvents(
+  db: Kysely<StoreSchema>,
+  { beforeMs, batchRows }: { beforeMs: number; batchRows: number },
+): Promise<number> {
+  const { numAffectedRows } = await sql`
+    delete from usage_events_default where ctid = any(array(
+      select ctid from usage_events_default where started_at < ${new Date(beforeMs)} limit ${batchRows}
+    ))
+  `.execute(db);
+  return Number(numAffectedRows ?? 0n);
 }

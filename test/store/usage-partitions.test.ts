@@ -2,7 +2,12 @@ import { type Kysely, sql } from 'kysely';
 import t from 'tap';
 import type { StoreSchema } from '../../src/store/schema.ts';
 import { insertUsageEvents } from '../../src/store/usage-events.ts';
-import { ensureUsagePartitions, listUsagePartitions } from '../../src/store/usage-partitions.ts';
+import {
+  deleteStrayUsageEvents,
+  dropUsagePartitions,
+  ensureUsagePartitions,
+  listUsagePartitions,
+} from '../../src/store/usage-partitions.ts';
 import { createTestDatabase, silentLog, testBothKinds } from '../support/database.ts';
 import { usageRecord } from '../support/usage-record.ts';
 
@@ -74,6 +79,51 @@ testBothKinds(t, async (t, { db }) => {
     const outcomes = await Promise.all([ensureUsagePartitions(db, options), ensureUsagePartitions(db, options)]);
     t.equal(outcomes.flatMap(({ created }) => created).length, 4);
   });
+
+  t.test('drops the days that have ended, whole, and never the default partition', async (t) => {
+    const beforeMs = Date.UTC(2026, 0, 3);
+    const outcome = await dropUsagePartitions(db, { beforeMs: beforeMs + dayMs - 1, log });
+    t.strictSame(outcome.dropped.slice(-2), ['usage_events_20260101', 'usage_events_20260102']);
+    t.same(await listUsagePartitions(db), ['usage_events_20260103', 'usage_events_20260104', 'usage_events_default']);
+    t.same(await dropUsagePartitions(db, { beforeMs, log }), { dropped: [], postponed: [] });
+  });
+
+  t.test('deletes strays a batch at a time, and no younger ones', async (t) => {
+    await sql`truncate usage_events`.execute(db);
+    const beforeMs = Date.UTC(2020, 0, 1);
+    await insertUsageEvents(
+      db,
+      [1, 2, 3, 0].map((age) => usageRecord({ startedAtMs: beforeMs - age * dayMs })),
+    );
+    const limits = { beforeMs, batchRows: 2 };
+    t.equal(await deleteStrayUsageEvents(db, limits), 2);
+    t.equal(await deleteStrayUsageEvents(db, limits), 1);
+    t.equal(await deleteStrayUsageEvents(db, limits), 0);
+    t.equal((await db.selectFrom('usage_events').select('request_id').execute()).length, 1);
+  });
+});
+
+t.test('leaves a day for the next run when somebody is reading the table', async (t) => {
+  const { db } = await createTestDatabase(t);
+  await ensureUsagePartitions(db, { fromMs: Date.UTC(2024, 0, 1), days: 2, log });
+  const { promise: end, resolve } = Promise.withResolvers<void>();
+  const { promise: held, resolve: hold } = Promise.withResolvers<void>();
+  const reader = db.transaction().execute(async (trx) => {
+    await trx.selectFrom('usage_events').select('request_id').execute();
+    hold();
+    await end;
+  });
+  await held;
+  const warnings: object[] = [];
+  const outcome = await dropUsagePartitions(db, {
+    beforeMs: Date.UTC(2024, 0, 2),
+    log: { warn: (details) => void warnings.push(details) },
+  });
+  t.same(outcome, { dropped: [], postponed: ['usage_events_20240101'] });
+  t.same(warnings, [{ partition: 'usage_events_20240101' }]);
+  resolve();
+  await reader;
+  t.same((await dropUsagePartitions(db, { beforeMs: Date.UTC(2024, 0, 2), log })).dropped, ['usage_events_20240101']);
 });
 
 t.test('names what else went wrong when it is not a row in the way', async (t) => {
