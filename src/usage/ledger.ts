@@ -8,8 +8,11 @@ import type { UsageSink } from '../contract/admission.ts';
 import type { UsageRecord } from '../contract/flow.ts';
 
 export type LedgerOptions = {
-  /** One transaction; a conflict by request id only ever improves the row. */
-  insert(records: readonly UsageRecord[]): Promise<void>;
+  /**
+   * One transaction; a conflict by request id only ever improves the row. With rows of a journal, `journalPosition` is the
+   * highest of theirs: to be saved in the same transaction, as all rows of lower positions have landed then.
+   */
+  insert(records: readonly UsageRecord[], journalPosition: number | null): Promise<void>;
   /** At most 200 on an in-process database, which shares our event loop. */
   batchRows: number;
   intervalMs: number;
@@ -23,13 +26,19 @@ export type LedgerOptions = {
 };
 
 export interface Ledger extends UsageSink {
+  /** Rows of a journal come in the order of their positions. */
+  append(record: UsageRecord, journalPosition?: number): void;
   depth(): number;
+  /** Writes what is there now, without waiting for its time; false when some could not be written before `deadlineMs`. */
+  flush(deadlineMs: number): Promise<boolean>;
   /** Writes what is left; gives the rows that could not be written before `deadlineMs` had passed. */
   close(deadlineMs: number): Promise<readonly UsageRecord[]>;
 }
 
+type Waiting = { record: UsageRecord; journalPosition: number | null };
+
 export function createLedger(options: LedgerOptions): Ledger {
-  let backlog: UsageRecord[] = [];
+  let backlog: Waiting[] = [];
   let failures = 0;
   let timer: NodeJS.Timeout | null = null;
   let running: Promise<void> | null = null;
@@ -76,9 +85,10 @@ export function createLedger(options: LedgerOptions): Ledger {
    * at once, so that a failure behind it repeats nothing.
    */
   async function writeFirst(count: number): Promise<void> {
-    const batch = backlog.slice(0, count);
+    const waiting = backlog.slice(0, count);
+    const batch = waiting.map(({ record }) => record);
     try {
-      await options.insert(batch);
+      await options.insert(batch, highestPosition(waiting));
     } catch (error) {
       if (!isRefusedData(error)) throw error;
       const [first] = batch;
@@ -96,29 +106,39 @@ export function createLedger(options: LedgerOptions): Ledger {
     options.onWritten(batch);
   }
 
+  /** Gives how many are left when its time is up. */
+  async function writeAll(deadlineMs: number): Promise<number> {
+    const deadlineAtMs = performance.now() + deadlineMs;
+    for (;;) {
+      cancelTimer();
+      // A database that never answers must not keep the process.
+      await atMost(run(), deadlineAtMs - performance.now());
+      const leftMs = deadlineAtMs - performance.now();
+      if (backlog.length === 0 || leftMs <= 0) return backlog.length;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(backoffMs(), leftMs)));
+    }
+  }
+
   return {
-    append(record) {
-      backlog.push(record);
+    append(record, journalPosition) {
+      backlog.push({ record, journalPosition: journalPosition ?? null });
       const isFullBatch = backlog.length === options.batchRows && failures === 0;
       if (isFullBatch) cancelTimer();
       schedule(isFullBatch ? 0 : options.intervalMs);
     },
     hasRoom: () => backlog.length < options.capRows,
     depth: () => backlog.length,
+    flush: async (deadlineMs) => (await writeAll(deadlineMs)) === 0,
     async close(deadlineMs) {
       isClosing = true;
-      cancelTimer();
-      const deadlineAtMs = performance.now() + deadlineMs;
-      for (;;) {
-        // A database that never answers must not keep the process.
-        await atMost(run(), deadlineAtMs - performance.now());
-        const leftMs = deadlineAtMs - performance.now();
-        if (backlog.length === 0 || leftMs <= 0) return [...backlog];
-        await new Promise((resolve) => setTimeout(resolve, Math.min(backoffMs(), leftMs)));
-      }
+      await writeAll(deadlineMs);
+      return backlog.map(({ record }) => record);
     },
   };
 }
+
+const highestPosition = (waiting: readonly Waiting[]): number | null =>
+  waiting.findLast(({ journalPosition }) => journalPosition !== null)?.journalPosition ?? null;
 
 /** Resolves with the work or when its time is up. */
 function atMost(work: Promise<void>, limitMs: number): Promise<void> {

@@ -12,6 +12,8 @@ type World = {
   /** Ids of each batch that was offered to the database, in order. */
   offered: string[][];
   landed: string[];
+  /** The journal position that came with each batch that landed. */
+  cursors: (number | null)[];
   /** What the ledger told. */
   written: string[];
   poisoned: string[];
@@ -32,6 +34,7 @@ function createWorld(options: Partial<LedgerOptions> = {}): World {
   const world: Omit<World, 'ledger'> = {
     offered: [],
     landed: [],
+    cursors: [],
     written: [],
     poisoned: [],
     failures: [],
@@ -49,13 +52,14 @@ function createWorld(options: Partial<LedgerOptions> = {}): World {
     },
   };
   const ledger = createLedger({
-    async insert(records) {
+    async insert(records, journalPosition) {
       const ids = records.map(idOf);
       world.offered.push(ids);
       wake();
       await world.trouble();
       if (ids.some((id) => world.bad.has(id))) throw refusedData();
       world.landed.push(...ids);
+      world.cursors.push(journalPosition);
     },
     batchRows: 4,
     intervalMs: 1,
@@ -353,4 +357,42 @@ t.test('whatever the database does, each row lands once or is set aside once, in
     ),
     { numRuns: 60 },
   );
+});
+
+t.test('tells with each batch how far the rows of the journal have landed with it', async (t) => {
+  const world = createWorld();
+  world.bad.add('r2');
+  for (const [index, requestId] of ids(6).entries()) world.ledger.append(usageRecord({ requestId }), 100 + index);
+  world.add('of no journal');
+  await world.until(() => world.ledger.depth() === 0);
+  t.same(world.landed, ['r0', 'r1', 'r3', 'r4', 'r5', 'of no journal']);
+  t.same(world.cursors, [101, 103, 105], 'a row that is refused moves it no further than those in front of it');
+  world.add('alone');
+  await world.until(() => world.landed.includes('alone'));
+  t.equal(world.cursors.at(-1), null);
+});
+
+t.test('flush writes what is there without waiting for its time, and the ledger goes on', async (t) => {
+  const world = createWorld({ intervalMs: 3_600_000, batchRows: 100 });
+  world.trouble = troubles(databaseAway, databaseAway);
+  world.add(...ids(3));
+  t.ok(await world.ledger.flush(10_000));
+  t.same(world.landed, ids(3));
+  t.ok(await world.ledger.flush(10_000), 'nothing to do');
+  world.add('later');
+  t.ok(await world.ledger.flush(10_000));
+  t.same(world.landed, [...ids(3), 'later']);
+});
+
+t.test('flush tells when rows could not be written in time, and keeps them', async (t) => {
+  const world = createWorld({ intervalMs: 3_600_000 });
+  world.trouble = () => {
+    throw databaseAway();
+  };
+  world.add(...ids(3));
+  t.notOk(await world.ledger.flush(5));
+  t.equal(world.ledger.depth(), 3);
+  world.trouble = fine;
+  t.same(await world.ledger.close(10_000), []);
+  t.same(world.landed, ids(3));
 });
