@@ -13,11 +13,13 @@ import { createDeclaredProvider, dialects, registry } from '../providers/index.t
 import { createMonotonicWallClock } from './admission/clock.ts';
 import { createInProcessEngine } from './admission/in-process-engine.ts';
 import { createRedisEngine } from './admission/redis-engine.ts';
+import { tellAuthChange } from './auth/auth-change.ts';
 import { createKeyAuthenticator } from './auth/key-authenticator.ts';
+import { createOutboxWorker } from './auth/outbox-worker.ts';
 import type { GatewayConfig, ProviderConfig } from './config/types.ts';
-import type { AdmissionEngine, UsageSink } from './contract/admission.ts';
+import type { UsageSink } from './contract/admission.ts';
 import type { ProviderAdapter } from './contract/provider.ts';
-import { createAdmissionGate } from './gateway/admission-gate.ts';
+import { createAdmissionGate, type GateEngine } from './gateway/admission-gate.ts';
 import { createChatCorridor } from './gateway/chat-corridor.ts';
 import { Exchange } from './gateway/exchange.ts';
 import { createRandomId } from './gateway/random-id.ts';
@@ -34,6 +36,7 @@ import { openRedis } from './platform/redis.ts';
 import { createUuidSource } from './platform/uuid.ts';
 import { createRouter } from './routing/router.ts';
 import { findKeyByPublicId } from './store/api-keys.ts';
+import { type AuthChange, tellAuthChanges } from './store/auth-outbox.ts';
 import { spentNanoUsd } from './store/budgets.ts';
 import type { StoreSchema } from './store/schema.ts';
 import { insertUsageEvents } from './store/usage-events.ts';
@@ -66,6 +69,7 @@ export interface App {
 const pgliteBatchRows = 200;
 const postgresBatchRows = 1000;
 const ledgerCapRows = 200_000;
+const outboxRows = 100;
 const flushDeadlineMs = 15_000;
 
 export async function createApp(options: AppOptions): Promise<App> {
@@ -121,6 +125,16 @@ export async function createApp(options: AppOptions): Promise<App> {
     tierOf: (tierId) => config.tiers[tierId],
     clock: () => Date.now(),
   });
+  const outbox = createOutboxWorker({
+    tell: () => tellAuthChanges(database.db, { limit: outboxRows, tell: tellChange }),
+    log,
+  });
+  /** A cache that is emptied at once spares the first request behind a change its second look. */
+  async function tellChange(change: AuthChange): Promise<boolean> {
+    const isHeard = engine.raiseAuthVersion === undefined || (await tellAuthChange(change, engine.raiseAuthVersion));
+    if (isHeard && change.key !== null) authenticator.forget(change.key.publicId);
+    return isHeard;
+  }
 
   let isDraining = false;
   let isReady = false;
@@ -172,6 +186,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       });
       await server.close();
       watchdog.close();
+      await outbox.close();
       await closeEngine();
       const left = await ledger.close(flushDeadlineMs);
       if (left.length > 0) log.error({ rows: left.length }, 'usage rows could not be written before the end');
@@ -182,7 +197,7 @@ export async function createApp(options: AppOptions): Promise<App> {
 
 const pause = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));
 
-type ReadyEngine = AdmissionEngine & { ready: Promise<void> };
+type ReadyEngine = GateEngine & { ready: Promise<void> };
 
 function createEngine(
   config: GatewayConfig,

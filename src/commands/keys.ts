@@ -1,9 +1,11 @@
 /** `tollgate keys`: makes, lists, disables, enables and revokes API keys. A new key's text goes to stdout once, and nowhere else. */
 import { publicIdStart } from '../auth/api-key.ts';
+import { changeKeyStatus } from '../auth/auth-change.ts';
+import type { GatewayConfig } from '../config/types.ts';
 import { issueKey, type KeyRequest } from '../auth/key-issue.ts';
 import { createUuidV7 } from '../platform/uuid.ts';
 import { findOwnedAccount } from '../store/accounts.ts';
-import { type KeySummary, listKeys, setKeyStatus } from '../store/api-keys.ts';
+import { type KeySummary, listKeys } from '../store/api-keys.ts';
 import { insertAuditEntry } from '../store/audit-log.ts';
 import type { KeyStatus, Store } from '../store/schema.ts';
 import { findUserByEmail } from '../store/users.ts';
@@ -26,6 +28,7 @@ import {
 import { commandLog } from './command-log.ts';
 import type { Command, CommandIo, Invocation } from './command.ts';
 import { openStore, type OpenStore } from './open-store.ts';
+import { publishChange, sayPublished } from './publish-change.ts';
 
 export type KeysCommandOptions = { loadConfig: LoadConfig; clock?: () => number };
 
@@ -81,7 +84,7 @@ async function runKeys(
       return async (store) => createKey(store, { wanted, values, io });
     }
     const id = readId(positionals[1]);
-    return async ({ db }) => changeKey(db, { action, id, nowMs, values, io });
+    return async (store) => changeKey(store, { action, id, nowMs, values, io, redisUrl: config.redisUrl });
   }
 }
 
@@ -153,18 +156,21 @@ function readId(text: string | undefined): string {
   return start;
 }
 
-type Change = { action: keyof typeof statusAfter; id: string; nowMs: number; values: Values; io: CommandIo };
+type Change = {
+  action: keyof typeof statusAfter;
+  id: string;
+  nowMs: number;
+  values: Values;
+  io: CommandIo;
+  redisUrl: GatewayConfig['redisUrl'];
+};
 
-async function changeKey(db: OpenStore['db'], { action, id, nowMs, values, io }: Change): Promise<void> {
-  const found = await listKeys(db, id);
-  const [key, ...others] = found;
-  if (key === undefined) throw new Error(`no key begins with ${id}`);
-  if (others.length > 0) {
-    throw new Error(`${found.length} keys begin with ${id}: ${found.map(({ publicId }) => publicId).join(', ')}`);
-  }
+async function changeKey(store: OpenStore, { action, id, nowMs, values, io, redisUrl }: Change): Promise<void> {
+  const key = await findOneKey(store.db, id);
   const status = statusAfter[action];
-  const isChanged = await db.transaction().execute(async (trx) => {
-    if (!(await setKeyStatus(trx, key.publicId, { status, atMs: nowMs }))) return false;
+  const change = await store.db.transaction().execute(async (trx) => {
+    const changed = await changeKeyStatus(trx, key.publicId, { status, nowMs });
+    if (changed === null) return null;
     await insertAuditEntry(trx, {
       id: createUuidV7(nowMs),
       atMs: nowMs,
@@ -175,11 +181,24 @@ async function changeKey(db: OpenStore['db'], { action, id, nowMs, values, io }:
       targetKind: 'key',
       targetId: key.publicId,
     });
-    return true;
+    return changed;
   });
-  if (!isChanged && action !== 'revoke') throw new Error(`the key ${key.publicId} is revoked, and that is for ever`);
-  if (values['json'] === true) io.stdout(`${JSON.stringify({ publicId: key.publicId, status })}\n`);
-  else io.stderr(`The key ${key.prefix} (${key.name}) is ${status}. Running servers know within a minute.\n`);
+  if (change === null && action !== 'revoke') {
+    throw new Error(`the key ${key.publicId} is revoked, and that is for ever`);
+  }
+  const published = change === null ? 'done' : await publishChange(store, change, { redisUrl, io });
+  if (values['json'] === true) io.stdout(`${JSON.stringify({ publicId: key.publicId, status, published })}\n`);
+  else io.stderr(`The key ${key.prefix} (${key.name}) is ${status}. ${sayPublished(published)}\n`);
+}
+
+async function findOneKey(db: Store, id: string): Promise<KeySummary> {
+  const found = await listKeys(db, id);
+  const [key, ...others] = found;
+  if (key === undefined) throw new Error(`no key begins with ${id}`);
+  if (others.length > 0) {
+    throw new Error(`${found.length} keys begin with ${id}: ${found.map(({ publicId }) => publicId).join(', ')}`);
+  }
+  return key;
 }
 
 function printKeys(keys: readonly KeySummary[], values: Values, io: CommandIo): void {

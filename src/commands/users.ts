@@ -1,7 +1,9 @@
 /** `tollgate users`: makes people with their account, lists them, and moves an account to another tier. */
+import { changeAccountTier } from '../auth/auth-change.ts';
 import { ensureOwner } from '../auth/key-issue.ts';
+import type { GatewayConfig } from '../config/types.ts';
 import { createUuidV7 } from '../platform/uuid.ts';
-import { findOwnedAccount, setAccountTier } from '../store/accounts.ts';
+import { findOwnedAccount } from '../store/accounts.ts';
 import { insertAuditEntry } from '../store/audit-log.ts';
 import { findUserByEmail, listUsers, type UserListing } from '../store/users.ts';
 import {
@@ -19,6 +21,7 @@ import {
 import { commandLog } from './command-log.ts';
 import type { Command, CommandIo, Invocation } from './command.ts';
 import { openStore, type OpenStore } from './open-store.ts';
+import { publishChange, sayPublished } from './publish-change.ts';
 
 export type UsersCommandOptions = { loadConfig: LoadConfig; clock?: () => number };
 
@@ -52,7 +55,7 @@ async function runUsers(
   try {
     if (change === null) printUsers(await listUsers(store.db), values, io);
     else if (action === 'create') await createUser(store.db, { change, values, io });
-    else await setTier(store.db, { change, values, io });
+    else await setTier(store, { change, values, io, redisUrl: config.redisUrl });
   } finally {
     await store.close();
   }
@@ -88,18 +91,21 @@ async function createUser(db: OpenStore['db'], { change, values, io }: Context):
   io.stderr(`Made ${user.email} with an account on the tier ${account.tier}.\n`);
 }
 
-async function setTier(db: OpenStore['db'], { change, values, io }: Context): Promise<void> {
-  const { email, tier } = change;
-  const account = await db.transaction().execute(async (trx) => {
+async function setTier(
+  store: OpenStore,
+  { change, values, io, redisUrl }: Context & { redisUrl: GatewayConfig['redisUrl'] },
+): Promise<void> {
+  const { email, tier, nowMs } = change;
+  const { account, authChange } = await store.db.transaction().execute(async (trx) => {
     const user = await findUserByEmail(trx, email);
     const owned = user === null ? null : await findOwnedAccount(trx, user.id);
     if (owned === null) throw new Error(`${email} owns no account`);
-    await setAccountTier(trx, owned.id, tier);
     await audit(trx, { change, accountId: owned.id, action: 'account.set-tier', targetId: owned.id });
-    return owned;
+    return { account: owned, authChange: await changeAccountTier(trx, owned.id, { tier, nowMs }) };
   });
-  if (values['json'] === true) io.stdout(`${JSON.stringify({ accountId: account.id, tier })}\n`);
-  else io.stderr(`${email} moved from ${account.tier} to ${tier}. Running servers know within a minute.\n`);
+  const published = await publishChange(store, authChange, { redisUrl, io });
+  if (values['json'] === true) io.stdout(`${JSON.stringify({ accountId: account.id, tier, published })}\n`);
+  else io.stderr(`${email} moved from ${account.tier} to ${tier}. ${sayPublished(published)}\n`);
 }
 
 async function audit(

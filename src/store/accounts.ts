@@ -55,11 +55,13 @@ export async function findOwnedAccount(db: Store, userId: string): Promise<Accou
   return row ?? null;
 }
 
-/** Raises the version: whatever a replica remembers of the account's keys is old from now on. */
-export async function setAccountTier(db: Store, accountId: string, tier: string): Promise<void> {
-  await db
+/** Gives the raised version: whatever a replica remembers of the account's keys is old from now on. */
+export async function setAccountTier(db: Store, accountId: string, tier: string): Promise<number> {
+  const { version } = await db
     .updateTable('accounts')
     .set((expression) => ({ tier, auth_version: expression('auth_version', '+', 1) }))
     .where('id', '=', accountId)
-    .execute();
+    .returning('auth_version as version')
+    .executeTakeFirstOrThrow();
+  return version;
 }

@@ -142,13 +142,13 @@ export async function listKeys(db: Store, publicIdStart = ''): Promise<readonly 
 
 /**
  * Raises the key's version with every change, so that a replica can tell that what it remembers is old.
- * Revoked is for ever: false when there is no such key or it is past changing.
+ * Gives the raised version; revoked is for ever, so null when there is no such key or it is past changing.
  */
 export async function setKeyStatus(
   db: Store,
   publicId: string,
   { status, atMs }: { status: KeyStatus; atMs: number },
-): Promise<boolean> {
+): Promise<Pick<KeyRow, 'id' | 'accountId' | 'keyVersion'> | null> {
   const updated = await db
     .updateTable('api_keys')
     .set((expression) => ({
@@ -158,9 +158,9 @@ export async function setKeyStatus(
     }))
     .where('public_id', '=', publicId)
     .where('status', '!=', 'revoked')
-    .returning('id')
+    .returning(['id', 'account_id as accountId', 'key_version as keyVersion'])
     .executeTakeFirst();
-  return updated !== undefined;
+  return updated ?? null;
 }
 
 /** After a change of the pepper, for a key whose whole text is at hand again. */

@@ -348,7 +348,7 @@ t.test(
     answers[0]?.(keyRow({ keyVersion: 4 }));
     t.match(await first, { principal: { authVersion: { key: 4 } } });
     while (answers.length < 2) await new Promise(setImmediate);
-  answers[1]?.(keyRow({ keyVersion: 5 }));
+    answers[1]?.(keyRow({ keyVersion: 5 }));
     for (const result of await Promise.all(others)) t.match(result, { principal: { authVersion: { key: 5 } } });
     t.equal(world.lookups.length, 2);
     world.store.find = async () => keyRow({ keyVersion: 6 });

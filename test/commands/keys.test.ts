@@ -128,7 +128,7 @@ t.test('disables, enables and revokes a key by whatever names it', async (t) => 
   t.match(await run('enable', `sk-tg-${publicId}`), { code: 0 });
   t.equal(await kindOf(token), 'valid');
   const revoked = await run('revoke', token, '--json');
-  t.same(JSON.parse(revoked.stdout), { publicId, status: 'revoked' });
+  t.same(JSON.parse(revoked.stdout), { publicId, status: 'revoked', published: 'pending' });
   t.equal(await kindOf(token), 'revoked');
   t.match(await run('revoke', publicId), { code: 0 }, 'twice does no harm');
   t.match(await run('enable', publicId), { code: 1, stderr: /revoked, and that is for ever/ });

@@ -63,7 +63,7 @@ testBothKinds(t, async (t, { db }) => {
   t.test('raises the version of the account when its tier changes', async (t) => {
     const user = await addUser(db, 'tier@example.com');
     const accountId = await addAccount(db, user.id, { name: 'x', createdAtMs: atMs });
-    await setAccountTier(db, accountId, 'plus');
+    t.equal(await setAccountTier(db, accountId, 'plus'), 2);
     t.match(await findOwnedAccount(db, user.id), { tier: 'plus', authVersion: 2 });
   });
 

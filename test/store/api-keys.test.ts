@@ -79,13 +79,13 @@ testBothKinds(t, async (t, { db }) => {
 
   t.test('raises the version with each change, and never takes a revocation back', async (t) => {
     await insertKey(db, newKey('EEEEEEEEEEEE'));
-    const change = async (status: 'active' | 'disabled' | 'revoked'): Promise<boolean> =>
-      setKeyStatus(db, 'EEEEEEEEEEEE', { status, atMs });
-    t.equal(await change('disabled'), true);
+    const change = async (status: 'active' | 'disabled' | 'revoked'): Promise<number | undefined> =>
+      (await setKeyStatus(db, 'EEEEEEEEEEEE', { status, atMs }))?.keyVersion;
+    t.equal(await change('disabled'), 2);
     t.match(await findKeyByPublicId(db, 'EEEEEEEEEEEE'), { status: 'disabled', keyVersion: 2 });
-    t.equal(await change('active'), true);
-    t.equal(await change('revoked'), true);
-    t.equal(await change('active'), false);
+    t.equal(await change('active'), 3);
+    t.equal(await change('revoked'), 4);
+    t.equal(await change('active'), undefined);
     t.match(await findKeyByPublicId(db, 'EEEEEEEEEEEE'), { status: 'revoked', keyVersion: 4 });
     const { revoked_at } = await db
       .selectFrom('api_keys')
@@ -93,7 +93,7 @@ testBothKinds(t, async (t, { db }) => {
       .where('public_id', '=', 'EEEEEEEEEEEE')
       .executeTakeFirstOrThrow();
     t.equal(revoked_at?.getTime(), atMs);
-    t.equal(await setKeyStatus(db, 'nobody', { status: 'revoked', atMs }), false);
+    t.equal(await setKeyStatus(db, 'nobody', { status: 'revoked', atMs }), null);
   });
 
   t.test('takes another hash when the pepper changed', async (t) => {
