@@ -60,11 +60,10 @@ async function repeat(
   deleteBatch: () => Promise<number>,
   { batchRows, signal }: { batchRows: number; signal: AbortSignal | undefined },
 ): Promise<number> {
-  let total = 0;
-  while (signal?.aborted !== true) {
+  for (let total = 0; ;) {
+    if (signal?.aborted === true) return total;
     const deleted = await deleteBatch();
     total += deleted;
-    if (deleted < batchRows) break;
+    if (deleted < batchRows) return total;
   }
-  return total;
 }
