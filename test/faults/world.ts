@@ -1,0 +1,199 @@
+/**
+ * Everything that a fault scenario needs, of its own: a database, a Redis that nobody else uses, a provider with books,
+ * proxies in between, and gateways as real processes. All of it is gone after the test, however it ended.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import type { Test } from 'tap';
+import { redis as redisService } from '../../scripts/redis.ts';
+import { derivePepper } from '../../src/auth/api-key.ts';
+import { issueKey } from '../../src/auth/key-issue.ts';
+import type { Limits } from '../../src/contract/flow.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import type { UsageRow } from './checker.ts';
+import { createDriver, type Driver } from './driver.ts';
+import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
+import { type MockUpstream, startMockUpstream } from './mock-upstream.ts';
+
+export type OwnRedis = {
+  url: string;
+  /** A connection of the test's own. */
+  admin: Redis;
+  signal: (name: 'SIGSTOP' | 'SIGCONT') => void;
+};
+
+export type Gateway = {
+  url: string;
+  kill: () => Promise<void>;
+  /** In order, as a deployment does it; the exit code. */
+  stop: () => Promise<number | null>;
+  output: () => string;
+};
+
+export type World = {
+  database: TestDatabase;
+  redis: OwnRedis;
+  redisProxy: FaultProxy;
+  databaseProxy: FaultProxy;
+  upstream: MockUpstream;
+  driver: Driver;
+  startGateway: () => Promise<Gateway>;
+  createKey: (name: string, limits?: Partial<Limits>) => Promise<{ name: string; token: string; keyId: string }>;
+  rows: () => Promise<UsageRow[]>;
+};
+
+export const secret = 'a-secret-for-tests-of-32-characters';
+const unlimited: Limits = { requestsPerMinute: null, tokensPerMinute: null, concurrency: null };
+const startLimitMs = 30_000;
+const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
+
+/** Wide enough to be no obstacle, and still checked at every request. */
+const gatewayYaml = `
+tiers:
+  wide: { price: 0, rpm: 1m, tpm: 1000m, concurrency: 2000, history: 7d, models: "*" }
+`;
+
+export async function openWorld(t: Test): Promise<World> {
+  const database = await createTestDatabase(t);
+  const redis = await startOwnRedis(t);
+  const upstream = await startMockUpstream(t);
+  const driver = createDriver();
+  t.teardown(() => driver.close());
+  const redisProxy = await openFaultProxy(t, redis.url, 6379);
+  const databaseProxy = await openFaultProxy(t, database.url, 5432);
+  const { pepper } = derivePepper(secret);
+  return {
+    database,
+    redis,
+    redisProxy,
+    databaseProxy,
+    upstream,
+    driver,
+    startGateway: () =>
+      startGateway(t, upstream, {
+        DATABASE_URL: databaseProxy.url,
+        REDIS_URL: redisProxy.url,
+        TOLLGATE_SECRET: secret,
+      }),
+    async createKey(name, limits = {}) {
+      const { token, keyId } = await issueKey(database.db, {
+        email: `${name}@example.com`,
+        tier: 'wide',
+        name,
+        pepper,
+        limits: { ...unlimited, ...limits },
+        nowMs: Date.now(),
+      });
+      return { name, token, keyId };
+    },
+    rows: () => readRows(database),
+  };
+}
+
+export async function readRows({ db }: Pick<TestDatabase, 'db'>): Promise<UsageRow[]> {
+  const rows = await db.selectFrom('usage_events').selectAll().orderBy('started_at').execute();
+  return rows.map((row) => ({
+    requestId: row.request_id,
+    marker: row.model.split('@')[1] ?? row.model,
+    rank: row.rank,
+    status: row.status,
+    usageSource: row.usage_source,
+    promptTokens: row.prompt_tokens,
+    completionTokens: row.completion_tokens,
+  }));
+}
+
+async function startOwnRedis(t: Test): Promise<OwnRedis> {
+  const directories = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/bin', '/usr/bin'];
+  const [found] = redisService.findPrograms(directories);
+  if (found === undefined)
+    throw new Error('redis-server or valkey-server is needed: these tests freeze one of their own');
+  const server = await redisService.start(found.program);
+  const admin = new Redis(server.url, { lazyConnect: true });
+  const signal = (name: 'SIGSTOP' | 'SIGCONT'): void => {
+    if (server.pid !== undefined) process.kill(server.pid, name);
+  };
+  t.teardown(async () => {
+    admin.disconnect();
+    signal('SIGCONT');
+    await server.stop();
+  });
+  admin.on('error', () => {
+    // It is frozen and stopped on purpose.
+  });
+  await admin.connect();
+  return { url: server.url, admin, signal };
+}
+
+export async function startGateway(
+  t: Test,
+  upstream: Pick<MockUpstream, 'url'>,
+  environment: Readonly<Record<string, string>>,
+): Promise<Gateway> {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-faults-'));
+  const configPath = join(folder, 'gateway.yaml');
+  writeFileSync(configPath, gatewayYaml);
+  const child = spawn(process.execPath, [main, 'serve'], {
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      PORT: '0',
+      LOG_LEVEL: 'warn',
+      TOLLGATE_CONFIG: configPath,
+      TOLLGATE_DATA: folder,
+      OPENAI_API_KEY: 'sk-upstream',
+      OPENAI_BASE_URL: upstream.url,
+      ...environment,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const exited = once(child, 'exit');
+  const output = collectOutput(child);
+  const end = async (signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> => {
+    child.kill(signal);
+    await exited;
+    return child.exitCode;
+  };
+  t.teardown(async () => {
+    await end('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const url = await untilReady(child, output);
+  return { url, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM'), output };
+}
+
+/** Its last words, for a test that fails. */
+function collectOutput(child: ChildProcess): () => string {
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (bytes: Buffer) => {
+      text = (text + bytes.toString()).slice(-20_000);
+    });
+  }
+  return () => text;
+}
+
+async function untilReady(child: ChildProcess, output: () => string): Promise<string> {
+  const deadline = performance.now() + startLimitMs;
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`the gateway ended: ${output()}`);
+    const url = /up at (http:\/\/localhost:\d+)/.exec(output())?.[1]?.replace('localhost', '127.0.0.1');
+    if (url !== undefined && (await fetch(`${url}/readyz`)).status === 200) return url;
+    await delay(20);
+  }
+  throw new Error(`the gateway does not get ready: ${output()}`);
+}
+
+/** Asks until the answer is yes, or gives the last answer: the assertion is the caller's. */
+export async function eventually(isTrue: () => Promise<boolean>, limitMs: number): Promise<boolean> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    if (await isTrue()) return true;
+    if (performance.now() > deadline) return false;
+    await delay(50);
+  }
+}
