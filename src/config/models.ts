@@ -2,11 +2,13 @@
  * Public names and tiers. Checks what a schema cannot: that each target leads somewhere, that names do not run in a
  * circle, and warns of what will start but will not do what its author hoped.
  */
+import type { BudgetPeriod } from '../contract/admission.ts';
+import { type BudgetLimits, budgetPeriods } from '../contract/budgets.ts';
 import type { ModelAllowance, ModelSpec, Tier } from '../contract/flow.ts';
 import { hint } from './nearest-name.ts';
 import { formatPlace, type Path, type Report } from './report.ts';
 import type { GatewayFile } from './schema.ts';
-import { type Parsed, parseCount, parseHistoryDays, parsePriceUsd, valueOr } from './units.ts';
+import { type Parsed, parseBudgetUsd, parseCount, parseHistoryDays, parsePriceUsd, valueOr } from './units.ts';
 import type { YamlFile } from './yaml-file.ts';
 
 type Context = {
@@ -118,7 +120,7 @@ type TierEntry = NonNullable<GatewayFile['tiers']>[string];
 function readTier(id: string, entry: TierEntry, context: Context & { aliases: Aliases }): Tier {
   const { file, report } = context;
   function take<T>(
-    key: Exclude<keyof TierEntry, 'models'>,
+    key: Exclude<keyof TierEntry, 'models' | 'budget'>,
     parse: (input: string | number) => Parsed<T>,
     absent: T,
   ): T {
@@ -131,6 +133,8 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
     report.record(path, file.display(path, String(written)), formatPlace(file.place(path)));
     return valueOr(parse(written), absent);
   }
+  const budgets = readBudgets(id, entry.budget ?? {}, context);
+  const hasBudgets = Object.keys(budgets).length > 0;
   return {
     id,
     priceUsd: take('price', parsePriceUsd, '0'),
@@ -138,10 +142,26 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
       requestsPerMinute: take('rpm', parseCount, null),
       tokensPerMinute: take('tpm', parseCount, null),
       concurrency: take('concurrency', parseCount, null),
+      ...(hasBudgets ? { budgets } : {}),
     },
     historyDays: take('history', parseHistoryDays, null),
     models: readAllowance(id, entry.models, context),
   };
+}
+
+function readBudgets(
+  id: string,
+  written: NonNullable<TierEntry['budget']>,
+  { file, report }: Pick<Context, 'file' | 'report'>,
+): BudgetLimits {
+  const budgets = budgetPeriods.flatMap((period): [BudgetPeriod, number][] => {
+    const amount = written[period];
+    if (amount === undefined) return [];
+    const path = ['tiers', id, 'budget', period];
+    report.record(path, file.display(path, String(amount)), formatPlace(file.place(path)));
+    return [[period, valueOr(parseBudgetUsd(amount), 0)]];
+  });
+  return Object.fromEntries(budgets);
 }
 
 function readAllowance(

@@ -59,12 +59,25 @@ const Targets = Type.Union([ModelName, Type.Array(ModelName, { minItems: 1 })], 
   description: 'One target, or several in order: the next is tried when one fails before its first byte.',
 });
 
+const money = (description: string) => number(units.budgetForm, units.parseBudgetUsd, description);
+
+const Budget = Type.Object(
+  {
+    daily: Type.Optional(money('From midnight to midnight, UTC.')),
+    weekly: Type.Optional(money('From Monday to Sunday, UTC.')),
+    monthly: Type.Optional(money('The month of the calendar, UTC.')),
+    total: Type.Optional(money('Once and for all: it never resets.')),
+  },
+  { ...closed, description: 'USD that an account may spend in a period. 0 denies; absent is unlimited.' },
+);
+
 const TierEntry = Type.Object(
   {
     price: Type.Optional(number(units.priceForm, units.parsePriceUsd, 'USD per month, or custom.')),
     rpm: Type.Optional(limit('Requests per minute. 0 denies; absent is unlimited.')),
     tpm: Type.Optional(limit('Tokens per minute. 0 denies; absent is unlimited.')),
     concurrency: Type.Optional(limit('Requests at the same time. 0 denies; absent is unlimited.')),
+    budget: Type.Optional(Budget),
     history: Type.Optional(
       withUnit(units.historyForm, units.parseHistoryDays, 'How long conversations are kept; absent is unlimited.'),
     ),

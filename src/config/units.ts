@@ -34,6 +34,10 @@ export const priceForm: Form = {
   pattern: '^(custom|(0|[1-9]\\d{0,8})(\\.\\d{1,2})?)$',
   expected: 'expected USD per month such as 0, 49 or 49.90, or custom',
 };
+export const budgetForm: Form = {
+  pattern: '^(0|[1-9]\\d{0,6})(\\.\\d{1,9})?$',
+  expected: 'expected USD such as 50 or 0.25, at most 4000000',
+};
 export const listPriceForm: Form = {
   pattern: '^(0|[1-9]\\d{0,5})(\\.\\d{1,6})?$',
   expected: 'expected USD per million tokens, with at most six decimals, such as 2.50',
@@ -50,6 +54,8 @@ export const maxSizeBytes = 512 * 1024 * 1024;
 /** What a timer can wait, 2^31 - 1 ms, in whole days. */
 export const maxDurationMs = 24 * 86_400_000;
 const maxHistoryDays = 36_500;
+/** Four million USD in nano-USD: sums of what many requests hold and spend stay exact above it. */
+const maxBudgetNanoUsd = 4e15;
 
 const refuse = (message: string): { ok: false; message: string } => ({ ok: false, message });
 const accept = <T>(value: T): { ok: true; value: T } => ({ ok: true, value });
@@ -115,6 +121,13 @@ export function parseHistoryDays(input: string | number): Parsed<number | null> 
 export function parsePriceUsd(input: string | number): Parsed<string> {
   const text = String(input);
   return new RegExp(priceForm.pattern).test(text) ? accept(text) : refuse(priceForm.expected);
+}
+
+/** USD in, nano-USD (1e-9) out; 0 denies. */
+export function parseBudgetUsd(input: string | number): Parsed<number> {
+  const text = String(input);
+  const value = new RegExp(budgetForm.pattern).test(text) ? scale(text, 1e9) : null;
+  return value === null || value > maxBudgetNanoUsd ? refuse(budgetForm.expected) : accept(value);
 }
 
 /** USD per million tokens in, pico-USD per token out. */

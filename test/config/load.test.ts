@@ -201,3 +201,21 @@ t.test('keeps names that an object has by birth out of its tables', (t) => {
   ]);
   t.end();
 });
+
+t.test('reads the budgets of a tier, and has none when the file says none', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/gateway.yaml',
+    'tiers:\n  a: { models: "*", budget: { daily: 0.10, monthly: "50", total: 0 } }\n  b: { models: "*", budget: {} }\n',
+  );
+  const { tiers, origins } = sandbox.load();
+  t.match(tiers['a']?.limits, { budgets: { daily: 100_000_000, monthly: 50_000_000_000, total: 0 } });
+  t.notOk('budgets' in (tiers['b']?.limits ?? {}));
+  t.same(origins.get('tiers.a.budget.monthly'), { value: '50', origin: 'gateway.yaml:2:53' });
+  sandbox.write('config/gateway.yaml', 'tiers:\n  a: { models: "*", budget: { montly: 5, daily: -1 } }\n');
+  t.same(sandbox.problems(), [
+    'gateway.yaml:2:31  tiers.a.budget.montly: unknown key, did you mean monthly?',
+    'gateway.yaml:2:49  tiers.a.budget.daily: expected USD such as 50 or 0.25, at most 4000000',
+  ]);
+  t.end();
+});

@@ -206,3 +206,28 @@ t.test('never gives a number that is negative, broken or huge, whatever the text
   );
   t.end();
 });
+
+t.test('reads a budget as whole nano-USD, and nothing that a float would blur', (t) => {
+  const expected: Record<string, number | 'refused'> = {
+    '0': 0,
+    '50': 50_000_000_000,
+    '0.25': 250_000_000,
+    '0.000000001': 1,
+    '4000000': 4e15,
+    '4000000.000000001': 'refused',
+    '9999999': 'refused',
+    '0.0000000001': 'refused',
+    '-1': 'refused',
+    '1e3': 'refused',
+    '05': 'refused',
+    '5.': 'refused',
+    $5: 'refused',
+    unlimited: 'refused',
+    '': 'refused',
+  };
+  for (const [text, value] of Object.entries(expected))
+    t.equal(read(units.parseBudgetUsd(text)), value, JSON.stringify(text));
+  t.equal(read(units.parseBudgetUsd(0.1)), 100_000_000);
+  t.equal(read(units.parseBudgetUsd(1e-7)), 'refused');
+  t.end();
+});
