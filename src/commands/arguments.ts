@@ -1,6 +1,7 @@
 /** Reading what was typed: each function gives a value or throws a `UsageError` that says what would have been right. */
 import { nearestName } from '../config/nearest-name.ts';
 import type { GatewayConfig } from '../config/types.ts';
+import { parseBudgetUsd } from '../config/units.ts';
 import type { CommandIo, Invocation } from './command.ts';
 
 export type Values = Invocation['values'];
@@ -61,6 +62,15 @@ export function optionalCount(values: Values, name: string): number | null {
   const count = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(count)) throw new UsageError(`--${name} takes a whole number`);
   return count;
+}
+
+/** USD as typed, whole nano-USD given; null: not given. */
+export function optionalUsd(values: Values, name: string): number | null {
+  const text = optionalText(values, name);
+  if (text === undefined) return null;
+  const parsed = parseBudgetUsd(text);
+  if (!parsed.ok) throw new UsageError(`--${name}: ${parsed.message}`);
+  return parsed.value;
 }
 
 export function optionalList(values: Values, name: string): readonly string[] | null {

@@ -2,6 +2,7 @@
 import { publicIdStart } from '../auth/api-key.ts';
 import { changeKeyStatus } from '../auth/auth-change.ts';
 import type { GatewayConfig } from '../config/types.ts';
+import { budgetPeriods, type MoneyLimits } from '../contract/budgets.ts';
 import { issueKey, type KeyRequest } from '../auth/key-issue.ts';
 import { createUuidV7 } from '../platform/uuid.ts';
 import { findOwnedAccount } from '../store/accounts.ts';
@@ -19,6 +20,7 @@ import {
   optionalExpiry,
   optionalList,
   optionalText,
+  optionalUsd,
   requiredEmail,
   requiredText,
   UsageError,
@@ -43,6 +45,7 @@ export function createKeysCommand({ loadConfig, clock = Date.now }: KeysCommandO
     usage: 'keys create|list|disable|enable|revoke [<id>] [options]',
     examples: [
       'tollgate keys create --email ops@example.com --tier pro --name "build server" --rpm 60',
+      'tollgate keys create --email ops@example.com --name "night jobs" --budget-monthly 50 --budget-daily 2.50',
       'tollgate keys revoke sk-tg-AbCdEf123456',
     ],
     options: {
@@ -54,6 +57,7 @@ export function createKeysCommand({ loadConfig, clock = Date.now }: KeysCommandO
       rpm: { type: 'string' },
       tpm: { type: 'string' },
       concurrency: { type: 'string' },
+      ...Object.fromEntries(budgetPeriods.map((period) => [`budget-${period}`, { type: 'string' as const }])),
       models: { type: 'string' },
       json: { type: 'boolean' },
     },
@@ -99,15 +103,26 @@ function readRequest(
     email: requiredEmail(values),
     tier: tier === undefined ? null : knownTier(tiers, tier),
     name: requiredText(values, 'name'),
-    limits: {
-      requestsPerMinute: optionalCount(values, 'rpm'),
-      tokensPerMinute: optionalCount(values, 'tpm'),
-      concurrency: optionalCount(values, 'concurrency'),
-    },
+    limits: readLimits(values),
     models: optionalList(values, 'models'),
     expiresAtMs: optionalExpiry(values, nowMs),
     actor: 'cli',
     nowMs,
+  };
+}
+
+function readLimits(values: Values): MoneyLimits {
+  const budgets = Object.fromEntries(
+    budgetPeriods.flatMap((period) => {
+      const nanoUsd = optionalUsd(values, `budget-${period}`);
+      return nanoUsd === null ? [] : [[period, nanoUsd]];
+    }),
+  );
+  return {
+    requestsPerMinute: optionalCount(values, 'rpm'),
+    tokensPerMinute: optionalCount(values, 'tpm'),
+    concurrency: optionalCount(values, 'concurrency'),
+    ...(Object.keys(budgets).length > 0 ? { budgets } : {}),
   };
 }
 

@@ -93,6 +93,7 @@ t.test('refuses what makes no sense with exit code 2, before it makes anything',
     [['create', '--email', 'ops@example.com', '--tier', 'pro'], /--name is missing/],
     [['create', ...ops, '--tier', 'pro', '--rpm', 'sixty'], /--rpm takes a whole number/],
     [['create', ...ops, '--tier', 'pro', '--tpm', '1e3'], /--tpm takes a whole number/],
+    [['create', ...ops, '--tier', 'pro', '--budget-daily', '$5'], /--budget-daily: expected USD such as 50 or 0\.25/],
     [['create', ...ops, '--tier', 'pro', '--models', 'a,,b'], /--models takes names/],
     [['create', ...ops, '--tier', 'pro', '--expires', 'soon'], /--expires takes a date/],
     [['create', ...ops, '--tier', 'pro', '--expires', '2026-01-01'], /is in the past/],
@@ -189,4 +190,14 @@ t.test('gives the --config flag to whoever loads the configuration', async (t) =
   t.match(await runCommand(command, ['list', '--config', 'other.yaml']), { code: 1, stderr: 'stop here\n' });
   await runCommand(command, ['list']);
   t.same(flags, [{ config: 'other.yaml' }, {}]);
+});
+
+t.test('gives the key the budgets of its options, to the nano-USD, and none when none is given', async (t) => {
+  const { create, database } = await setUp(t);
+  const bounded = await create('--tier', 'pro', '--budget-monthly', '50', '--budget-total', '0.000000001');
+  const free = await create();
+  const limitsOf = async (token: string): Promise<object | undefined> =>
+    (await findKeyByPublicId(database.db, token.slice(6, 18)))?.limits;
+  t.match(await limitsOf(bounded), { budgets: { monthly: 50_000_000_000, total: 1 } });
+  t.notOk('budgets' in ((await limitsOf(free)) ?? {}));
 });
