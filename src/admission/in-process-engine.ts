@@ -5,8 +5,8 @@
  * Must never let a lease of a request that this process still runs expire: see `renewIfLate`.
  * Every change goes through the state's steps with an explicit time, so that a journal can record and replay them.
  */
-import type { AdmissionEngine, AdmitRequest, AdmitResult, Settlement, UsageSink } from '../contract/admission.ts';
-import { assertBounded, clampAmount } from './amount-bounds.ts';
+import type { AdmitRequest, AdmitResult, GovernedEngine, Settlement, UsageSink } from '../contract/admission.ts';
+import { assertAuth, assertBounded, clampAmount } from './amount-bounds.ts';
 import { everyInterval, type Every, type MonotonicWallClock } from './clock.ts';
 import { createLimiterState, type LimiterState } from './limiter-state.ts';
 
@@ -24,7 +24,7 @@ export type InProcessEngineOptions = {
 
 const reapLimit = 100;
 
-export function createInProcessEngine(options: InProcessEngineOptions): AdmissionEngine {
+export function createInProcessEngine(options: InProcessEngineOptions): GovernedEngine {
   const { clock, sink, leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 30_000 } = options;
   const { state = createLimiterState({ leaseMs, heartbeatMs, tombstoneMs }), every = everyInterval } = options;
   /** Progress by id of every open request of this process; it reaches the state with the next heartbeat. */
@@ -75,6 +75,18 @@ export function createInProcessEngine(options: InProcessEngineOptions): Admissio
     markDispatched: (id) => state.markDispatched(id),
     reportProgress,
     openLeases: () => ownRequests.size,
+    checkAuth: async (accountId, stamp) => {
+      assertAuth(accountId, stamp);
+      return state.isAuthCurrent(accountId, stamp) ? 'ok' : 'stale_auth';
+    },
+    raiseAuthVersion: async (accountId, versions) => {
+      state.raiseAuthVersion(accountId, versions);
+      return true;
+    },
+    seedBudget: async (_accountId, budget, spentNanoUsd) => {
+      state.seedBudget(budget, spentNanoUsd, clock.nowMicros());
+    },
+    inspect: async (request) => state.inspect(request, clock.nowMicros()),
     close: async () => {
       stopHeartbeat();
       stopReaper();

@@ -6,15 +6,22 @@
 import type {
   AdmitRequest,
   AdmitResult,
+  AuthStamp,
   BucketCheck,
   BucketState,
+  BudgetCheck,
+  BudgetState,
   ConcurrencyCheck,
+  LimitsView,
   Settlement,
 } from '../contract/admission.ts';
 import { usageRank, type UsageRank, type UsageRecord } from '../contract/flow.ts';
 import { notDispatchedRecord, orphanRecord, orphanTokens } from './abandoned-record.ts';
-import { clampAmount } from './amount-bounds.ts';
+import { clampAmount, clampMoney } from './amount-bounds.ts';
+import { createAuthVersions, type RaisedVersions } from './auth-versions.ts';
 import { bucketState, credited, memoryMs, refilled, type BucketLevel } from './bucket.ts';
+import { budgetState, chargeOf, type BudgetCharge, type BudgetLevel } from './budget.ts';
+import { createBudgetBook } from './budget-book.ts';
 import { findRefusal, type FailedCheck } from './decision.ts';
 
 export type LeaseTimes = { leaseMs: number; heartbeatMs: number; tombstoneMs: number };
@@ -28,6 +35,7 @@ type Lease = {
   request: AdmitRequest;
   /** By index of `request.buckets`: the amount debited now. */
   held: readonly number[];
+  charges: readonly BudgetCharge[];
   expiresAtMs: number;
   isDispatched: boolean;
   progressTokens: number;
@@ -38,6 +46,7 @@ type Tombstone = {
   forgetAtMs: number;
   buckets: readonly BucketCheck[];
   held: readonly number[];
+  charges: readonly BudgetCharge[];
 };
 
 type StoredLevel = BucketLevel & { forgetAtMs: number };
@@ -49,16 +58,25 @@ export function createLimiterState(times: LeaseTimes) {
   const leases = new Map<string, Lease>();
   const scopes = new Map<string, Map<string, Lease>>();
   const tombstones = new Map<string, Tombstone>();
+  const book = createBudgetBook();
+  const versions = createAuthVersions();
   let sweepPosition = levels.entries();
 
   function admit(request: AdmitRequest, nowMicros: number, gate: { hasRoom: boolean }): AdmitResult {
     const nowMs = Math.floor(nowMicros / 1000);
     if (findTombstone(request.id, nowMs) !== undefined) return { outcome: 'finished' };
+    const { auth, budgets = [] } = request;
+    if (!leases.has(request.id)) {
+      if (auth !== undefined && !versions.isCurrent(request.accountId, auth)) return { outcome: 'stale_auth' };
+      if (!gate.hasRoom) return { outcome: 'unavailable', reason: 'journal_full' };
+    }
     const current = request.buckets.map((check) => readLevel(check, nowMicros));
-    if (leases.has(request.id)) return { outcome: 'admitted', buckets: describe(request, current) };
-    if (!gate.hasRoom) return { outcome: 'unavailable', reason: 'journal_full' };
+    if (leases.has(request.id)) return admitted(request, current, nowMs);
+    const unknown = budgets.filter((check) => book.read(check, nowMs) === undefined);
+    if (unknown.length > 0) return { outcome: 'need_seed', budgets: unknown };
     const failedSlots = request.concurrency.flatMap((check) => failedSlot(check, nowMs));
-    const refusal = findRefusal(request, { failedSlots, levels: current, nowMicros });
+    const budgetLevels = budgets.flatMap((check) => book.read(check, nowMs) ?? []);
+    const refusal = findRefusal(request, { failedSlots, levels: current, budgets: budgetLevels, nowMicros });
     if (refusal !== null) return refusal;
     const debited = request.buckets.map((check) => {
       const level = credited(readLevel(check, nowMicros), check, -check.cost);
@@ -66,13 +84,20 @@ export function createLimiterState(times: LeaseTimes) {
       return level;
     });
     openLease(request, nowMs);
-    return { outcome: 'admitted', buckets: describe(request, debited) };
+    return admitted(request, debited, nowMs);
+  }
+
+  function admitted(request: AdmitRequest, current: readonly BucketLevel[], nowMs: number): AdmitResult {
+    const buckets = describe(request.buckets, current);
+    if (request.budgets === undefined || request.budgets.length === 0) return { outcome: 'admitted', buckets };
+    return { outcome: 'admitted', buckets, budgets: describeBudgets(request.budgets, nowMs) };
   }
 
   function openLease(request: AdmitRequest, nowMs: number): void {
     const lease: Lease = {
       request,
       held: request.buckets.map(({ cost }) => cost),
+      charges: (request.budgets ?? []).flatMap((check) => book.hold(check, nowMs)),
       expiresAtMs: nowMs + times.leaseMs,
       isDispatched: false,
       progressTokens: 0,
@@ -107,6 +132,9 @@ export function createLimiterState(times: LeaseTimes) {
     if (tombstone !== undefined && tombstone.rank >= record.rank) return 'duplicate';
     const buckets = lease?.request.buckets ?? tombstone?.buckets ?? [];
     const held = lease?.held ?? tombstone?.held ?? [];
+    const charges = lease?.charges ?? tombstone?.charges ?? [];
+    const cost = chargeOf(settlement);
+    const settledCharges = charges.map((charge) => book.charge(charge, cost));
     const charged = buckets.map((check, index) => correct(check, held[index] ?? 0, { settlement, nowMicros }));
     if (lease !== undefined) release(lease);
     tombstones.delete(id);
@@ -116,6 +144,7 @@ export function createLimiterState(times: LeaseTimes) {
       forgetAtMs: nowMs + times.tombstoneMs,
       buckets: isFinal ? [] : buckets,
       held: isFinal ? [] : charged,
+      charges: isFinal ? [] : settledCharges,
     });
     return lease === undefined && tombstone === undefined && kind === 'void' ? 'tombstoned' : 'settled';
   }
@@ -181,13 +210,18 @@ export function createLimiterState(times: LeaseTimes) {
     const { scope, limit } = check;
     const holders = scopes.get(scope);
     if (limit > 0 && (holders === undefined || holders.size < limit)) return [];
-    const ends: number[] = [];
-    for (const { expiresAtMs } of holders?.values() ?? []) if (expiresAtMs > nowMs) ends.push(expiresAtMs);
+    const ends = liveEnds(scope, nowMs);
     if (limit > 0 && ends.length < limit) return [];
     const remainingMs = (ends.sort((a, b) => a - b)[ends.length - limit] ?? nowMs) - nowMs;
     const missedBeat = remainingMs < times.leaseMs - times.heartbeatMs - 2000;
     const waitMs = limit === 0 ? null : missedBeat ? remainingMs : 1000;
     return [{ rule: 'concurrency', scope, limit, used: ends.length, requested: 1, waitMs }];
+  }
+
+  function liveEnds(scope: string, nowMs: number): number[] {
+    const ends: number[] = [];
+    for (const { expiresAtMs } of scopes.get(scope)?.values() ?? []) if (expiresAtMs > nowMs) ends.push(expiresAtMs);
+    return ends;
   }
 
   function findTombstone(id: string, nowMs: number): Tombstone | undefined {
@@ -206,15 +240,49 @@ export function createLimiterState(times: LeaseTimes) {
     levels.set(`${check.rule}:${check.scope}`, { ...level, forgetAtMs: nowMs + memoryMs(check) });
   }
 
-  const describe = (request: AdmitRequest, current: readonly BucketLevel[]): BucketState[] =>
+  const describe = (checks: readonly BucketCheck[], current: readonly BucketLevel[]): BucketState[] =>
     current.flatMap((level, index) => {
-      const check = request.buckets[index];
+      const check = checks[index];
       return check === undefined ? [] : [bucketState(check, level)];
     });
 
-  const sizes = () => ({ buckets: levels.size, leases: leases.size, scopes: scopes.size, tombstones: tombstones.size });
+  const describeBudgets = (checks: readonly BudgetCheck[], nowMs: number): BudgetState[] =>
+    checks.flatMap((check) => {
+      const level: BudgetLevel | undefined = book.read(check, nowMs);
+      return level === undefined ? [] : [budgetState(check, level)];
+    });
 
-  return { admit, markDispatched, renew, settle: applySettlement, reap, sweep, sizes };
+  /** Looks at the limits and takes nothing. */
+  function inspect(request: Pick<AdmitRequest, 'buckets' | 'concurrency' | 'budgets'>, nowMicros: number): LimitsView {
+    const { buckets, concurrency, budgets = [] } = request;
+    const nowMs = Math.floor(nowMicros / 1000);
+    return {
+      buckets: describe(
+        buckets,
+        buckets.map((check) => readLevel(check, nowMicros)),
+      ),
+      concurrency: concurrency.map(({ scope, limit }) => ({ scope, limit, used: liveEnds(scope, nowMs).length })),
+      budgets: describeBudgets(budgets, nowMs),
+    };
+  }
+
+  function seedBudget(budget: Pick<BudgetCheck, 'scope' | 'period'>, spentNanoUsd: number, nowMicros: number): void {
+    book.seed(budget, clampMoney(spentNanoUsd), Math.floor(nowMicros / 1000));
+  }
+
+  return {
+    admit,
+    markDispatched,
+    renew,
+    settle: applySettlement,
+    reap,
+    sweep,
+    inspect,
+    seedBudget,
+    raiseAuthVersion: (accountId: string, raised: RaisedVersions) => versions.raise(accountId, raised),
+    isAuthCurrent: (accountId: string, stamp: AuthStamp) => versions.isCurrent(accountId, stamp),
+    sizes: () => ({ buckets: levels.size, leases: leases.size, scopes: scopes.size, tombstones: tombstones.size }),
+  };
 }
 
 const byExpiry = (one: Lease, other: Lease): number =>

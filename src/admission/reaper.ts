@@ -6,11 +6,13 @@
 import type { UsageSink } from '../contract/admission.ts';
 import { notDispatchedRecord, orphanRecord, orphanTokens } from './abandoned-record.ts';
 import type { TickBatcher } from './tick-batcher.ts';
-import { listExpiredOperation, readExpired, readReap, reapOperation, type ExpiredRequest } from './tick-operations.ts';
+import { listExpiredOperation, reapOperation } from './tick-operations.ts';
+import { readExpired, type ExpiredRequest } from './tick-replies.ts';
 
 export type ReaperOptions = {
   shards: readonly { background: TickBatcher }[];
-  sink: UsageSink;
+  /** Null when the script itself appends each row to the usage stream. */
+  sink: UsageSink | null;
   /** A request that this process still runs is renewed, never reaped. */
   isOwn: (id: string) => boolean;
   onFailure: (message: string) => void;
@@ -36,15 +38,16 @@ export function createReaper(options: ReaperOptions): { run(): Promise<void> } {
 
   async function reapOne(expired: ExpiredRequest, batcher: TickBatcher): Promise<void> {
     const isRepeat = unanswered.has(expired.id);
-    const reply = await batcher.submit(reapOperation(expired.id, orphanTokens(expired.record, 0)));
+    const { progressTokens, isDispatched } = expired;
+    const record = isDispatched ? orphanRecord(expired, progressTokens) : notDispatchedRecord(expired.record);
+    const estimatedTokens = orphanTokens(expired.record, 0);
+    const reply = await batcher.submit(reapOperation({ ...expired, record, estimatedTokens }));
     if (reply.kind === 'ambiguous') unanswered.set(expired.id, { expired, batcher });
     if (reply.kind === 'failed') onFailure(reply.message);
     if (reply.kind !== 'answered') return;
     unanswered.delete(expired.id);
     const isSettledHere = reply.reply[0] === 'OK' || (reply.reply[0] === 'DUP' && isRepeat);
-    if (!isSettledHere) return;
-    const { isDispatched, progressTokens } = readReap(reply.reply);
-    sink.append(isDispatched ? orphanRecord(expired, progressTokens) : notDispatchedRecord(expired.record));
+    if (isSettledHere) sink?.append(record);
   }
 
   return { run };

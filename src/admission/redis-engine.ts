@@ -4,27 +4,34 @@
  * sink for settled rows; gives the contract. Must answer within its bound whatever Redis does, must never turn trouble
  * into a 429, and must never forget a settlement it was given. Spec: reliability 2.2 to 2.4.
  */
+import { randomUUID } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import type { Redis } from 'ioredis';
-import type { AdmissionEngine, AdmitRequest, AdmitResult, Settlement, UsageSink } from '../contract/admission.ts';
+import type { AdmitRequest, AdmitResult, GovernedEngine, Settlement, UsageSink } from '../contract/admission.ts';
 import { notDispatchedRecord } from './abandoned-record.ts';
-import { assertBounded, clampAmount } from './amount-bounds.ts';
+import { assertAuth, assertBounded } from './amount-bounds.ts';
 import { everyInterval, type Every } from './clock.ts';
+import { createOwnLeases, type Shard } from './own-leases.ts';
 import { createReaper } from './reaper.ts';
 import { watchRedisServer } from './redis-server-watch.ts';
+import { createReplayRing } from './replay-ring.ts';
 import { createSettlementQueue } from './settlement-queue.ts';
-import { createTickBatcher, type TickBatcher } from './tick-batcher.ts';
+import { claimShardCount } from './shard-count.ts';
+import { createTickBatcher } from './tick-batcher.ts';
+import { readAdmitReply, readInspection } from './tick-replies.ts';
 import { loadTickScript } from './tick-script.ts';
 import {
   admitOperation,
+  checkAuthOperation,
   emptyPlan,
+  inspectOperation,
   markOperation,
   packPlan,
-  readAdmitReply,
-  renewOperation,
+  raiseAuthOperation,
+  seedOperation,
   settleOperation,
   type PackedPlan,
-  type Progress,
+  type TickOperation,
 } from './tick-operations.ts';
 
 export type AdmissionLog = {
@@ -38,8 +45,13 @@ export type RedisEngineOptions = {
   limiter: Redis;
   /** For heartbeats, reaping and INFO: `openRedis(url, log, { commandTimeoutMs: 2000 })`. */
   background: Redis;
+  /** Takes the rows that Redis does not: all without the usage stream, else those of settlements it does not answer. */
   sink: UsageSink;
   log: AdmissionLog;
+  /** Rows are appended to the usage stream, in the same atom as slot and refund; somebody must drain it. */
+  usageStream?: boolean;
+  /** Rows that wait in a shard's stream; beyond this its admissions are `journal_full`, and settlements still pass. */
+  streamCapEntries?: number;
   keyPrefix?: string;
   /** Fixed for the life of the data: an account's keys all live in one shard. */
   shards?: number;
@@ -52,62 +64,90 @@ export type RedisEngineOptions = {
   /** Unanswered settlements beyond this close admission. */
   settlementBacklog?: number;
   allowEviction?: boolean;
+  /** How long one operation may take, counted from its enqueue. */
+  boundMs?: number;
   every?: Every;
   monotonicMs?: () => number;
   /** For tests: Lua that defines `readClock()` instead of the server's TIME. */
   clockLua?: string;
 };
 
-export interface RedisEngine extends AdmissionEngine {
+export interface RedisEngine extends GovernedEngine {
   /** A server that is fit to hold limits was met; until then every admission is `limits_unavailable`. */
   readonly ready: Promise<void>;
 }
 
-type OwnRequest = Progress & { shard: Shard; plan: PackedPlan };
-export type Shard = { limiter: TickBatcher; background: TickBatcher };
-
-const operationBoundMs = 250;
 const backgroundBoundMs = 2000;
 const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
 
+/** Where the script puts the usage records of one shard. */
+export const usageStreamKey = (keyPrefix: string, shard: number): string => `${keyPrefix}{${shard}}:u`;
+
 export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const { limiter, background, sink, log, keyPrefix = 'tg:', shards: shardCount = 1 } = options;
   const { leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 3_600_000 } = options;
   const { openMs = 88_200_000, settlementBacklog = 10_000, allowEviction = false } = options;
-  const { every = everyInterval, monotonicMs = () => performance.now() } = options;
+  const { usageStream: hasStream = false, streamCapEntries = 1_000_000 } = options;
+  const { boundMs = 250 } = options;
+  const { every = everyInterval, monotonicMs: nowMs = () => performance.now() } = options;
   const script = loadTickScript(options.clockLua);
-  const times = [leaseMs, leaseMs - heartbeatMs - 2000, tombstoneMs, openMs].map(String);
-  const server = watchRedisServer(background, { log, allowEviction, every });
+  const times = [leaseMs, leaseMs - heartbeatMs - 2000, tombstoneMs, openMs, hasStream ? streamCapEntries : 0];
+  const settings = times.map(String);
+  const server = watchRedisServer(background, {
+    log,
+    allowEviction,
+    every,
+    findFurtherProblem: () => claimShardCount(background, `${keyPrefix}shards`, shardCount),
+    onRestart: () => {
+      for (const shard of shards) void replay(shard);
+    },
+  });
+  const ring = createReplayRing({ nowMs });
   const settlements = createSettlementQueue({
     sink,
-    nowMs: monotonicMs,
+    hasStream,
+    nowMs,
     capacity: settlementBacklog,
     onFailure: sayFailure,
+    onSettled: (settled) => ring.remember(settled),
   });
-  const shards = Array.from({ length: shardCount }, (_, index) => openShard(index));
-  const ownRequests = new Map<string, OwnRequest>();
-  let renewedAtMs = monotonicMs();
+  const own = createOwnLeases({
+    nowMs,
+    heartbeatMs,
+    onLost: (lost) => log.warn({ lost }, 'leases of running requests were gone and are asserted again'),
+  });
   let saidFailureAtMs = -Infinity;
-  const reaper = createReaper({ shards, sink, isOwn: (id) => ownRequests.has(id), onFailure: sayFailure });
+  const shards = Array.from({ length: shardCount }, (_, index) => openShard(index));
+  const reaper = createReaper({ shards, sink: hasStream ? null : sink, isOwn: own.has, onFailure: sayFailure });
+  const renewOwnLeases = (): Promise<void> => own.renew('background');
+  const renewAfterReconnect = (): void => void renewOwnLeases();
   background.on('ready', renewAfterReconnect);
   const stopHeartbeat = every(heartbeatMs, renewOwnLeases);
   const stopReaper = every(reapMs, reap);
 
   function openShard(index: number): Shard {
-    const common = { script, key: `${keyPrefix}{${index}}:open`, header, nowMs: monotonicMs };
+    let incarnation: string | null = null;
+    const onIncarnation = (seen: string): void => {
+      const isLoss = incarnation !== null && incarnation !== seen;
+      incarnation = seen;
+      if (isLoss) void recover(index);
+    };
+    const common = { script, key: `${keyPrefix}{${index}}:open`, header, nowMs, onIncarnation };
     const sayOpen = (connection: string) => () =>
       log.error({ shard: index, connection }, 'redis does not answer: admission is closed');
     const sayClosed = (connection: string) => () => {
       log.info({ shard: index, connection }, 'redis answers again');
       settlements.retryNow();
+      const shard = shards[index];
+      if (shard !== undefined) void replay(shard);
     };
     return {
       limiter: createTickBatcher({
         ...common,
         redis: limiter,
-        boundMs: operationBoundMs,
+        boundMs,
         callsInFlight,
         queueLimit: queuedAdmissions,
         onOpen: sayOpen('limiter'),
@@ -125,9 +165,19 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     };
   }
 
+  /** The shard's data is gone: what runs is asserted again, and what was settled a moment ago is settled again. */
+  async function recover(index: number): Promise<void> {
+    const shard = shards[index];
+    if (shard === undefined) return;
+    log.error({ shard: index }, 'redis has lost the data of a shard');
+    await Promise.all([own.renew('background', shard), replay(shard)]);
+  }
+
+  const replay = (shard: Shard): Promise<boolean> => ring.replay(shard.limiter, shard.background);
+
   function header(): readonly string[] {
     const gate = sink.hasRoom() ? (server.hasHeadroom() ? '' : 'STORE_FULL') : 'JOURNAL_FULL';
-    return [gate, ...times];
+    return [gate, ...settings, randomUUID()];
   }
 
   function shardOf(accountId: string): Shard {
@@ -139,16 +189,15 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   async function admit(request: AdmitRequest): Promise<AdmitResult> {
     assertBounded(request);
     if (!server.isFit() || settlements.size() >= settlementBacklog) return unavailable;
-    renewIfLate();
-    const plan = packPlan(request);
+    // The renewals travel ahead of the admissions of the same call.
+    if (own.isLate()) void own.renew('limiter');
+    const plan = packPlan(request, request.record.startedAtMs);
     const shard = shardOf(request.accountId);
     const reply = await shard.limiter.submit(admitOperation(request, plan));
     if (reply.kind === 'ambiguous') giveUp(request, { shard, plan });
     if (reply.kind === 'failed') sayFailure(reply.message);
     const result = reply.kind === 'answered' ? readAdmitReply(request, reply.reply) : null;
-    if (result?.outcome === 'admitted' && !ownRequests.has(request.id)) {
-      ownRequests.set(request.id, { shard, plan, progressTokens: 0, isDispatched: false });
-    }
+    if (result?.outcome === 'admitted') own.add(request, { shard, plan });
     return result ?? unavailable;
   }
 
@@ -162,8 +211,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   }
 
   function settle(settlement: Settlement): Promise<void> {
-    const plan = ownRequests.get(settlement.id)?.plan ?? emptyPlan;
-    ownRequests.delete(settlement.id);
+    const plan = own.remove(settlement.id) ?? emptyPlan;
     const { record } = settlement;
     const batcher = shardOf(settlement.accountId).limiter;
     return settlements.deliver({ batcher, operation: settleOperation(settlement, plan), record, isGivenUp: false });
@@ -171,46 +219,18 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
 
   /** Not repeated when it is lost: the next heartbeat says it again. */
   function markDispatched(id: string, accountId: string): void {
-    const own = ownRequests.get(id);
-    if (own !== undefined) own.isDispatched = true;
+    own.markDispatched(id);
     void shardOf(accountId).limiter.submit(markOperation(id));
   }
 
-  function reportProgress(id: string, _accountId: string, tokens: number): void {
-    const own = ownRequests.get(id);
-    if (own !== undefined) own.progressTokens = Math.max(own.progressTokens, clampAmount(tokens));
-  }
-
-  async function renewOwnLeases(): Promise<void> {
-    await renewThrough('background');
-  }
-
-  function renewAfterReconnect(): void {
-    void renewOwnLeases();
-  }
-
-  async function renewThrough(connection: 'limiter' | 'background'): Promise<void> {
-    renewedAtMs = monotonicMs();
-    const replies = await Promise.all(
-      Array.from(ownRequests, ([id, own]) => own.shard[connection].submit(renewOperation(id, own))),
-    );
-    const lost = replies.filter((reply) => reply.kind === 'answered' && reply.reply[0] !== 'OK').length;
-    if (lost > 0) log.warn({ lost }, 'leases of running requests were gone');
-  }
-
-  /** After a freeze the renewals travel ahead of the admissions of the same call. */
-  function renewIfLate(): void {
-    if (monotonicMs() - renewedAtMs >= 2 * heartbeatMs) void renewThrough('limiter');
-  }
-
   async function reap(): Promise<void> {
-    if (monotonicMs() - renewedAtMs >= 2 * heartbeatMs) await renewOwnLeases();
+    if (own.isLate()) await renewOwnLeases();
     await reaper.run();
   }
 
   /** A poisoned key fails every request of its account: one line a second says it as well as a thousand. */
   function sayFailure(message: string): void {
-    const now = monotonicMs();
+    const now = nowMs();
     if (now - saidFailureAtMs < 1000) return;
     saidFailureAtMs = now;
     log.error({ problem: message }, 'redis refused an admission step');
@@ -228,12 +248,33 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     }
   }
 
+  async function ask(accountId: string, operation: TickOperation): Promise<readonly unknown[] | null> {
+    const reply = await shardOf(accountId).limiter.submit(operation);
+    if (reply.kind === 'failed') sayFailure(reply.message);
+    return reply.kind === 'answered' ? reply.reply : null;
+  }
+
   return {
     admit,
     settle,
     markDispatched,
-    reportProgress,
-    openLeases: () => ownRequests.size,
+    reportProgress: (id, _accountId, tokens) => own.reportProgress(id, tokens),
+    openLeases: own.size,
+    async checkAuth(accountId, stamp) {
+      assertAuth(accountId, stamp);
+      const reply = await ask(accountId, checkAuthOperation(accountId, stamp));
+      return reply === null ? 'unavailable' : reply[0] === 'OK' ? 'ok' : 'stale_auth';
+    },
+    raiseAuthVersion: async (accountId, versions) =>
+      (await ask(accountId, raiseAuthOperation(accountId, versions))) !== null,
+    async seedBudget(accountId, budget, spentNanoUsd) {
+      await ask(accountId, seedOperation(budget, spentNanoUsd));
+    },
+    async inspect(request) {
+      const operation = inspectOperation(packPlan(request, 0));
+      const reply = await ask(request.accountId, operation);
+      return reply === null ? null : readInspection(request, reply);
+    },
     close,
     ready: server.ready,
   };

@@ -1,7 +1,8 @@
 /**
  * Sees every settlement through. Takes one, tries it, and repeats it with the same id until the server has answered;
- * hands its row to the ledger exactly when the answer says that this settlement counts, or after two seconds of silence
- * (the ledger keeps the best row of each request, so a row handed over early or twice does no harm).
+ * the script itself appends the row to the usage stream. Where there is no stream, the row goes to the sink exactly when
+ * the answer says that this settlement counts. After two seconds of silence it goes to the sink in any case (the ledger
+ * keeps the best row of each request, so a row handed over early or twice does no harm).
  * Must never lose a row and never grow without bound. Spec: reliability 2.3 point 6 and 2.4.
  */
 import type { UsageSink } from '../contract/admission.ts';
@@ -19,6 +20,10 @@ export type SettlementDelivery = {
 
 export type SettlementQueueOptions = {
   sink: UsageSink;
+  /** The server keeps the rows of the settlements it answers. */
+  hasStream: boolean;
+  /** An answered settlement, not one that was given up. */
+  onSettled: (delivery: SettlementDelivery) => void;
   nowMs: () => number;
   capacity: number;
   onFailure: (message: string) => void;
@@ -50,7 +55,7 @@ const longestDelayMs = 5000;
 const patienceMs = 2000;
 
 export function createSettlementQueue(options: SettlementQueueOptions): SettlementQueue {
-  const { sink, nowMs, capacity, onFailure } = options;
+  const { sink, hasStream, nowMs, capacity, onFailure, onSettled } = options;
   const pending = new Set<Pending>();
   let timer: NodeJS.Timeout | null = null;
 
@@ -81,7 +86,8 @@ export function createSettlementQueue(options: SettlementQueueOptions): Settleme
     if (reply.kind === 'answered') {
       pending.delete(item);
       const isRepeat = reply.reply[0] === 'DUP' && item.mayHaveRun && !item.isGivenUp;
-      if (reply.reply[0] === 'OK' || isRepeat) append(item);
+      if (!hasStream && (reply.reply[0] === 'OK' || isRepeat)) append(item);
+      if (!item.isGivenUp) onSettled(item);
       return;
     }
     if (reply.kind === 'ambiguous') item.mayHaveRun = true;

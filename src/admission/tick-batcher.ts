@@ -28,6 +28,8 @@ export type TickBatcherOptions = {
   /** Admissions beyond this are refused at once; what settles or marks is always taken. */
   queueLimit: number;
   nowMs: () => number;
+  /** The shard's incarnation, told with every answer: another one than before means that its data was lost. */
+  onIncarnation: (incarnation: string) => void;
   onOpen: () => void;
   onClose: () => void;
 };
@@ -38,7 +40,7 @@ export interface TickBatcher {
 }
 
 type Turn = { waiting: Waiting[]; unanswered: number; timer: NodeJS.Timeout };
-type Call = { isOver: boolean };
+type Call = { isOver: boolean; hasFailed: boolean };
 type Waiting = {
   operation: TickOperation;
   resolve: (reply: TickReply) => void;
@@ -57,6 +59,7 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
   const queues: [Waiting[], Waiting[], Waiting[]] = [[], [], []];
   let turn: Turn | null = null;
   let openCalls = 0;
+  let hasFailedThisTurn = false;
   const breaker = createBreaker({
     nowMs: options.nowMs,
     probe,
@@ -91,12 +94,24 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
   }
 
   function expire(expired: Turn): void {
-    breaker.recordFailure();
+    // A call whose lateness is counted already says nothing new when its other turns expire as well.
+    const calls = new Set(expired.waiting.flatMap(({ isDone, call }) => (isDone ? [] : [call])));
+    if ([...calls].some((call) => call === null || !call.hasFailed)) countFailure();
+    for (const call of calls) if (call !== null) endCall(Object.assign(call, { hasFailed: true }));
     for (const waiting of expired.waiting) {
-      if (waiting.call !== null) endCall(waiting.call);
       finish(waiting, waiting.call === null ? { kind: 'unsent' } : { kind: 'ambiguous' });
     }
     sendQueued();
+  }
+
+  /** What fails in one turn of the event loop is one failure: a loop that was kept from running finds it all at once. */
+  function countFailure(): void {
+    if (hasFailedThisTurn) return;
+    hasFailedThisTurn = true;
+    setImmediate(() => {
+      hasFailedThisTurn = false;
+    });
+    breaker.recordFailure();
   }
 
   function sendQueued(): void {
@@ -127,18 +142,18 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
 
   async function send(batch: readonly Waiting[]): Promise<void> {
     if (redis.status !== 'ready') {
-      breaker.recordFailure();
+      countFailure();
       for (const waiting of batch) finish(waiting, { kind: 'unsent' });
       return;
     }
-    const call: Call = { isOver: false };
+    const call: Call = { isOver: false, hasFailed: false };
     openCalls += 1;
     for (const waiting of batch) waiting.call = call;
     try {
       const replies = await run(batch.flatMap(({ operation }) => operation.args));
       for (const [index, waiting] of batch.entries()) finish(waiting, readReply(replies[index]));
     } catch (error) {
-      breaker.recordFailure();
+      if (!call.hasFailed) countFailure();
       const kind = error instanceof Error && notRun.test(error.message) ? 'unsent' : 'ambiguous';
       for (const waiting of batch) finish(waiting, { kind });
     }
@@ -148,11 +163,17 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
 
   async function run(args: readonly string[]): Promise<readonly unknown[]> {
     const all = [key, ...header(), ...args];
+    const [incarnation, ...replies] = asList(await runScript(all));
+    if (typeof incarnation === 'string' && incarnation !== '') options.onIncarnation(incarnation);
+    return replies;
+  }
+
+  async function runScript(args: readonly string[]): Promise<unknown> {
     try {
-      return asList(await redis.evalsha(script.sha, 1, ...all));
+      return await redis.evalsha(script.sha, 1, ...args);
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return asList(await redis.eval(script.text, 1, ...all));
+      return redis.eval(script.text, 1, ...args);
     }
   }
 

@@ -1,9 +1,12 @@
-/** The words of the script: operations to arguments, replies to results. The other half is `tick-v1.lua`. */
-import type { AdmitRequest, AdmitResult, BucketCheck, BucketState, Settlement } from '../contract/admission.ts';
+/** The words of the script: what the engine asks, as operations and their arguments. The other half is `tick-v1-*.lua`. */
+import type { AdmitRequest, AuthStamp, BucketCheck, BudgetCheck, Settlement } from '../contract/admission.ts';
 import type { UsageRecord } from '../contract/flow.ts';
 import type { Abandoned } from './abandoned-record.ts';
-import { clampAmount } from './amount-bounds.ts';
-import { bucketState, capacityMilli, memoryMs, refillStep } from './bucket.ts';
+import type { RaisedVersions } from './auth-versions.ts';
+import { clampAmount, clampMoney } from './amount-bounds.ts';
+import { capacityMilli, memoryMs, refillStep } from './bucket.ts';
+import { chargeOf } from './budget.ts';
+import { periodNumber } from './budget-period.ts';
 
 /** Settlements go first: the slots they free serve the admissions of the same call. */
 export const urgency = { settle: 0, mark: 1, admit: 2 } as const;
@@ -14,22 +17,40 @@ export type TickOperation = { urgency: 0 | 1 | 2; args: readonly string[] };
  * The checks of a request as the script stores them, so that whoever settles it later needs to know nothing. By rule,
  * because a settlement mostly changes the tokens alone and need not look at the rest.
  */
-export type PackedPlan = { requests: string; tokens: string; slots: string };
+export type PackedPlan = {
+  requests: string;
+  tokens: string;
+  slots: string;
+  budgets: string;
+  /** The budgets as a settlement reads them when the server has lost the record of the request. */
+  charges: string;
+};
 
-export const emptyPlan: PackedPlan = { requests: '', tokens: '', slots: '' };
+export const emptyPlan: PackedPlan = { requests: '', tokens: '', slots: '', budgets: '', charges: '' };
 
-export function packPlan(request: Pick<AdmitRequest, 'buckets' | 'concurrency'>): PackedPlan {
+type Checks = Pick<AdmitRequest, 'buckets' | 'concurrency'> & {
+  budgets?: readonly Omit<BudgetCheck, 'costNanoUsd'>[] | undefined;
+};
+
+/** `startedAtMs` says which period of each budget the request belongs to. */
+export function packPlan(request: Checks, startedAtMs: number): PackedPlan {
   const plan = { ...emptyPlan };
   for (const check of request.buckets) {
     const { milli, micros } = refillStep(check.refillPerMinute);
     plan[check.rule] += `${check.scope} ${capacityMilli(check)} ${milli} ${micros} ${memoryMs(check)}\n`;
   }
   for (const { scope, limit } of request.concurrency) plan.slots += `${scope} ${limit}\n`;
+  for (const { period, scope, limitNanoUsd } of request.budgets ?? []) {
+    plan.budgets += `${period} ${scope} ${limitNanoUsd}\n`;
+    plan.charges += `${period} ${scope} ${periodNumber(period, startedAtMs)} 0 0\n`;
+  }
   return plan;
 }
 
 const costOf = (request: AdmitRequest, rule: BucketCheck['rule']): string =>
   String(request.buckets.find((check) => check.rule === rule)?.cost ?? 0);
+
+const moneyOf = (request: AdmitRequest): string => String(request.budgets?.[0]?.costNanoUsd ?? 0);
 
 export const admitOperation = (request: AdmitRequest, plan: PackedPlan): TickOperation => ({
   urgency: urgency.admit,
@@ -42,8 +63,20 @@ export const admitOperation = (request: AdmitRequest, plan: PackedPlan): TickOpe
     plan.tokens,
     plan.slots,
     packAbandoned(request),
+    moneyOf(request),
+    plan.budgets,
+    ...(request.auth === undefined ? noStamp : packStamp(request.accountId, request.auth)),
   ],
 });
+
+const noStamp = ['', '', '', ''] as const;
+
+const packStamp = (accountId: string, { keyId, accountVersion, keyVersion }: AuthStamp): readonly string[] => [
+  accountId,
+  keyId,
+  String(accountVersion),
+  String(keyVersion),
+];
 
 export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickOperation => ({
   urgency: urgency.settle,
@@ -57,6 +90,9 @@ export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickO
     plan.requests,
     plan.tokens,
     plan.slots,
+    String(chargeOf(settlement)),
+    plan.charges,
+    JSON.stringify(settlement.record),
   ],
 });
 
@@ -64,9 +100,32 @@ export const markOperation = (id: string): TickOperation => ({ urgency: urgency.
 
 export type Progress = { progressTokens: number; isDispatched: boolean };
 
-export const renewOperation = (id: string, { progressTokens, isDispatched }: Progress): TickOperation => ({
+const packProgress = ({ progressTokens, isDispatched }: Progress): [string, string] => [
+  String(progressTokens),
+  isDispatched ? '1' : '0',
+];
+
+export const renewOperation = (id: string, progress: Progress): TickOperation => ({
   urgency: urgency.mark,
-  args: ['H', id, String(progressTokens), isDispatched ? '1' : '0'],
+  args: ['H', id, ...packProgress(progress)],
+});
+
+/** Everything that the server must know again of a request whose record is gone. */
+export const reassertOperation = (request: AdmitRequest, plan: PackedPlan, progress: Progress): TickOperation => ({
+  urgency: urgency.mark,
+  args: [
+    'E',
+    request.id,
+    costOf(request, 'requests'),
+    costOf(request, 'tokens'),
+    plan.requests,
+    plan.tokens,
+    plan.slots,
+    packAbandoned(request),
+    moneyOf(request),
+    plan.charges,
+    ...packProgress(progress),
+  ],
 });
 
 export const listExpiredOperation = (limit: number): TickOperation => ({
@@ -74,101 +133,48 @@ export const listExpiredOperation = (limit: number): TickOperation => ({
   args: ['L', String(limit)],
 });
 
-export const reapOperation = (id: string, estimatedTokens: number): TickOperation => ({
-  urgency: urgency.settle,
-  args: ['R', id, String(clampAmount(estimatedTokens))],
+export type ReapOrder = Progress & { id: string; estimatedTokens: number; record: UsageRecord };
+
+export const reapOperation = (order: ReapOrder): TickOperation => {
+  const [progress, dispatched] = packProgress(order);
+  const { id, record } = order;
+  const cost = clampMoney(record.costPicoUsd / 1000);
+  return {
+    urgency: urgency.settle,
+    args: [
+      'R',
+      id,
+      String(clampAmount(order.estimatedTokens)),
+      dispatched,
+      progress,
+      String(cost),
+      JSON.stringify(record),
+    ],
+  };
+};
+
+export const checkAuthOperation = (accountId: string, stamp: AuthStamp): TickOperation => ({
+  urgency: urgency.mark,
+  args: ['C', ...packStamp(accountId, stamp)],
 });
 
-/** Null for a reply that the script never gives. */
-export function readAdmitReply(request: AdmitRequest, reply: readonly unknown[]): AdmitResult | null {
-  switch (reply[0]) {
-    case 'OK':
-      return { outcome: 'admitted', buckets: readBalances(request, reply, 1) };
-    case 'NO':
-      return readRejection(request, reply);
-    case 'NEVER': {
-      const check = requestsFirst(request.buckets)[Number(reply[1]) - 1];
-      if (check === undefined) return null;
-      const { rule, scope, capacity: limit, cost: requested } = check;
-      return { outcome: 'never', rule, scope, limit, requested };
-    }
-    case 'FINISHED':
-      return { outcome: 'finished' };
-    case 'STORE_FULL':
-      return { outcome: 'unavailable', reason: 'store_full' };
-    case 'JOURNAL_FULL':
-      return { outcome: 'unavailable', reason: 'journal_full' };
-    default:
-      return null;
-  }
-}
+/** Ahead of the admissions of the same call. */
+export const raiseAuthOperation = (accountId: string, { account, key }: RaisedVersions): TickOperation => ({
+  urgency: urgency.settle,
+  args: ['V', accountId, account === undefined ? '' : String(account), key?.id ?? '', String(key?.version ?? '')],
+});
 
-function readRejection(request: AdmitRequest, reply: readonly unknown[]): AdmitResult | null {
-  const [, kind, position, live, wait] = reply;
-  const waitMs = Number(wait) < 0 ? null : Number(wait);
-  const buckets = readBalances(request, reply, 5);
-  const index = Number(position) - 1;
-  if (kind === 'slot') {
-    const slot = request.concurrency[index];
-    if (slot === undefined) return null;
-    const { scope, limit } = slot;
-    return {
-      outcome: 'rejected',
-      rule: 'concurrency',
-      scope,
-      limit,
-      used: Number(live),
-      requested: 1,
-      waitMs,
-      buckets,
-    };
-  }
-  const check = requestsFirst(request.buckets)[index];
-  const state = check === undefined ? undefined : buckets[request.buckets.indexOf(check)];
-  if (check === undefined || state === undefined) return null;
-  const { rule, scope, capacity: limit, cost: requested } = check;
-  return { outcome: 'rejected', rule, scope, limit, used: limit - state.remaining, requested, waitMs, buckets };
-}
+export const seedOperation = (
+  { scope, period }: Pick<BudgetCheck, 'scope' | 'period'>,
+  spentNanoUsd: number,
+): TickOperation => ({
+  urgency: urgency.mark,
+  args: ['B', period, scope, String(clampMoney(spentNanoUsd))],
+});
 
-/** The script gives the balances rule by rule, from position `start` on; the caller reads them in its own order. */
-function readBalances(request: AdmitRequest, reply: readonly unknown[], start: number): BucketState[] {
-  let requestsAt = start;
-  let tokensAt = start;
-  for (const { rule } of request.buckets) if (rule === 'requests') tokensAt += 1;
-  return request.buckets.map((check) => {
-    const balanceMilli = Number(reply[check.rule === 'requests' ? requestsAt++ : tokensAt++] ?? 0);
-    return bucketState(check, { balanceMilli, refilledAtMicros: 0 });
-  });
-}
-
-function requestsFirst(checks: readonly BucketCheck[]): BucketCheck[] {
-  return [...checks.filter(({ rule }) => rule === 'requests'), ...checks.filter(({ rule }) => rule === 'tokens')];
-}
-
-export function readReap(reply: readonly unknown[]): Progress {
-  return { isDispatched: Number(reply[1]) === 1, progressTokens: Number(reply[2]) };
-}
-
-export type ExpiredRequest = Abandoned & { id: string };
-
-/** Pairs of id and stored record; a record that cannot be read is left out. */
-export function readExpired(reply: readonly unknown[]): ExpiredRequest[] {
-  const expired: ExpiredRequest[] = [];
-  for (let index = 1; index + 1 < reply.length; index += 2) {
-    const abandoned = unpackAbandoned(String(reply[index + 1]));
-    if (abandoned !== null) expired.push({ ...abandoned, id: String(reply[index]) });
-  }
-  return expired;
-}
+export const inspectOperation = (plan: PackedPlan): TickOperation => ({
+  urgency: urgency.admit,
+  args: ['I', plan.requests, plan.tokens, plan.slots, plan.budgets],
+});
 
 const packAbandoned = ({ record, outputPicoUsd = 0 }: Abandoned): string => JSON.stringify([outputPicoUsd, record]);
-
-function unpackAbandoned(text: string): Abandoned | null {
-  try {
-    const [outputPicoUsd, record] = JSON.parse(text) as [number, UsageRecord];
-    return { outputPicoUsd, record };
-  } catch {
-    // Not ours: the reaper goes on with the others, and the log says that one stays.
-    return null;
-  }
-}

@@ -8,9 +8,12 @@ export type TickScript = { text: string; sha: string };
  * Settlements must pass at full memory, and without the flag the server refuses the whole script; admission has a gate
  * of its own. `clockLua` defines `readClock()`: tests put a clock there that stands still.
  */
-export function loadTickScript(clockLua: string = readLua('tick-v1-clock.lua')): TickScript {
-  const text = `#!lua flags=allow-oom\n${clockLua}\n${readLua('tick-v1.lua')}`;
+export function loadTickScript(clockLua: string = readLua('clock')): TickScript {
+  const text = ['#!lua flags=allow-oom', clockLua, ...parts.map(readLua)].join('\n');
   return { text, sha: createHash('sha1').update(text).digest('hex') };
 }
 
-const readLua = (name: string): string => readFileSync(new URL(name, import.meta.url), 'utf8');
+/** Each uses what those before it define. */
+const parts = ['head', 'buckets', 'budgets', 'admit', 'settle', 'leases', 'run'];
+
+const readLua = (part: string): string => readFileSync(new URL(`tick-v1-${part}.lua`, import.meta.url), 'utf8');

@@ -4,8 +4,10 @@ import type { TickBatcher, TickReply } from '../../src/admission/tick-batcher.ts
 import type { UsageRecord } from '../../src/contract/flow.ts';
 import { requestId, usageRecord } from './engine-world.ts';
 
+type Known = { isDispatched: number; progress: number };
+
 /** Plays the server: lists one expired request once, then answers each attempt to settle it with the next reply. */
-function createScript(replies: TickReply[]): TickBatcher & { operations: string[] } {
+function createScript(replies: TickReply[], known: Known): TickBatcher & { operations: string[] } {
   const operations: string[] = [];
   return {
     operations,
@@ -13,14 +15,17 @@ function createScript(replies: TickReply[]): TickBatcher & { operations: string[
       operations.push(args[0] ?? '');
       if (args[0] === 'R') return replies.shift() ?? { kind: 'unsent' };
       const stored = JSON.stringify([3, usageRecord(requestId(1), 1)]);
-      return { kind: 'answered', reply: ['OK', requestId(1), stored, requestId(2), 'not ours'] };
+      return {
+        kind: 'answered',
+        reply: ['OK', requestId(1), known.isDispatched, known.progress, stored, requestId(2), 0, 0, 'not ours'],
+      };
     },
     stop: () => {},
   };
 }
 
-function createSubject(replies: TickReply[]) {
-  const background = createScript(replies);
+function createSubject(replies: TickReply[], known: Known = { isDispatched: 1, progress: 60 }) {
+  const background = createScript(replies, known);
   const rows: UsageRecord[] = [];
   const failures: string[] = [];
   const reaper = createReaper({
@@ -32,10 +37,10 @@ function createSubject(replies: TickReply[]) {
   return { reaper, rows, failures, operations: background.operations };
 }
 
-const answered = (...reply: unknown[]): TickReply => ({ kind: 'answered', reply });
+const answered = (word: string): TickReply => ({ kind: 'answered', reply: [word] });
 
 t.test('writes the row when the lost answer of its settlement is repeated', async (t) => {
-  const { reaper, rows } = createSubject([{ kind: 'ambiguous' }, answered('DUP', 1, 60)]);
+  const { reaper, rows } = createSubject([{ kind: 'ambiguous' }, answered('DUP')]);
   await reaper.run();
   t.same(rows, []);
   await reaper.run();
@@ -43,7 +48,7 @@ t.test('writes the row when the lost answer of its settlement is repeated', asyn
 });
 
 t.test('writes no row when another settled it first, or its lease lives again', async (t) => {
-  for (const reply of [answered('DUP', 1, 60), answered('ALIVE')]) {
+  for (const reply of [answered('DUP'), answered('ALIVE'), answered('CHANGED')]) {
     const { reaper, rows } = createSubject([reply]);
     await reaper.run();
     t.same(rows, []);
@@ -51,11 +56,10 @@ t.test('writes no row when another settled it first, or its lease lives again', 
 });
 
 t.test('leaves for later what was not sent, and tells of a refusal', async (t) => {
-  const { reaper, rows, failures, operations } = createSubject([
-    { kind: 'unsent' },
-    { kind: 'failed', message: 'WRONGTYPE' },
-    answered('OK', 0, 0),
-  ]);
+  const { reaper, rows, failures, operations } = createSubject(
+    [{ kind: 'unsent' }, { kind: 'failed', message: 'WRONGTYPE' }, answered('OK')],
+    { isDispatched: 0, progress: 0 },
+  );
   await reaper.run();
   await reaper.run();
   t.same(failures, ['WRONGTYPE']);

@@ -5,6 +5,7 @@ import {
   createRedisEngine,
   type AdmissionLog,
   type RedisEngine,
+  usageStreamKey,
   type RedisEngineOptions,
 } from '../../src/admission/redis-engine.ts';
 import type { UsageRecord } from '../../src/contract/flow.ts';
@@ -30,22 +31,35 @@ export type RedisWorld = Omit<EngineWorld, 'createReplica'> & {
   admin: Redis;
   createReplica: (options?: ReplicaOptions) => Promise<RedisReplica>;
   keys: () => Promise<string[]>;
+  /** The records in the usage stream of the first shard, oldest first. */
+  streamRows: () => Promise<UsageRecord[]>;
+};
+
+export type RedisWorldOptions = {
+  clock?: 'fixed' | 'server';
+  /** Where a replica's rows are read: what it gave its sink, or what its settlements and reaps left in the stream. */
+  rows?: 'sink' | 'stream';
+  /** What one operation may take, where a test is about something else than time and the machine may be busy. */
+  boundMs?: number;
 };
 
 export type ReplicaOptions = Partial<RedisEngineOptions> & { url?: string };
 
-export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { clock: 'fixed' }): Promise<RedisWorld> {
+export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<RedisWorld> {
+  const { clock = 'fixed', rows: rowsFrom = 'sink', boundMs = 250 } = options;
   const keyPrefix = `tg-test-${process.pid}-${Math.random().toString(36).slice(2)}:`;
   const admin = openRedis(redisUrl, { info: () => {}, warn: () => {} }, { commandTimeoutMs: 10_000 });
   const replicas: RedisReplica[] = [];
   let nowMs = startMs;
   await new Promise<void>((resolve) => admin.once('ready', () => resolve()));
+  const streamKey = usageStreamKey(keyPrefix, 0);
+  let lastRead = '0-0';
   const setClock = () => admin.set(`${keyPrefix}{0}:test-clock`, nowMs);
-  if (options.clock === 'fixed') await setClock();
+  if (clock === 'fixed') await setClock();
 
   async function createReplica(own: ReplicaOptions = {}): Promise<RedisReplica> {
     const { lines, log } = createLog();
-    const limiter = openRedis(own.url ?? redisUrl, log);
+    const limiter = openRedis(own.url ?? redisUrl, log, { commandTimeoutMs: boundMs });
     const background = openRedis(own.url ?? redisUrl, log, { commandTimeoutMs: 2000 });
     const rows: UsageRecord[] = [];
     let hasRoom = true;
@@ -57,12 +71,20 @@ export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { 
       sink: { append: (record) => rows.push(record), hasRoom: () => hasRoom },
       log,
       keyPrefix,
+      boundMs,
+      usageStream: rowsFrom === 'stream',
       every,
-      ...(options.clock === 'fixed' ? { clockLua } : {}),
+      ...(clock === 'fixed' ? { clockLua } : {}),
       ...own,
     });
     const replica: RedisReplica = {
-      engine,
+      engine: {
+        ...engine,
+        settle: async (settlement) => {
+          await engine.settle(settlement);
+          await takeNewRows(rows);
+        },
+      },
       limiter,
       background,
       lines,
@@ -71,7 +93,10 @@ export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { 
         hasRoom = value;
       },
       heartbeat: () => run(suiteTimes.heartbeatMs),
-      reap: () => run(suiteTimes.reapMs),
+      reap: async () => {
+        await run(suiteTimes.reapMs);
+        await takeNewRows(rows);
+      },
     };
     replicas.push(replica);
     await engine.ready;
@@ -79,11 +104,19 @@ export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { 
     return replica;
   }
 
+  async function takeNewRows(rows: UsageRecord[]): Promise<void> {
+    if (rowsFrom !== 'stream') return;
+    for (const [id, fields] of await admin.xrange(streamKey, `(${lastRead}`, '+')) {
+      lastRead = id;
+      rows.push(readRow(fields));
+    }
+  }
+
   async function keys(): Promise<string[]> {
     const found: string[] = [];
     for await (const page of admin.scanStream({ match: `${keyPrefix}*`, count: 1000 }))
       found.push(...(page as string[]));
-    return found.filter((name) => !name.endsWith(':test-clock')).sort();
+    return found.filter((name) => !/:(?:test-clock|shards)$/.test(name)).sort();
   }
 
   return {
@@ -91,6 +124,7 @@ export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { 
     admin,
     createReplica,
     keys,
+    streamRows: async () => (await admin.xrange(streamKey, '-', '+')).map(([, fields]) => readRow(fields)),
     moveClock: async (milliseconds) => {
       nowMs += milliseconds;
       await setClock();
@@ -105,11 +139,18 @@ export async function openRedisWorld(options: { clock: 'fixed' | 'server' } = { 
         limiter.disconnect();
         background.disconnect();
       }
-      const left = [...(await keys()), `${keyPrefix}{0}:test-clock`];
+      const left = [...(await keys()), `${keyPrefix}shards`, `${keyPrefix}{0}:test-clock`];
       await admin.unlink(...left);
       admin.disconnect();
     },
   };
+}
+
+function readRow([, id, , rank, , text = '']: string[]): UsageRecord {
+  const record = JSON.parse(text) as UsageRecord;
+  if (record.requestId !== id || record.rank !== Number(rank))
+    throw new Error(`the entry of ${id} is not its record's`);
+  return record;
 }
 
 function createLog(): { lines: LogLine[]; log: AdmissionLog } {

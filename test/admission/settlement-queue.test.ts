@@ -1,12 +1,17 @@
 import t, { type Test } from 'tap';
-import { createSettlementQueue, type SettlementQueue } from '../../src/admission/settlement-queue.ts';
+import {
+  createSettlementQueue,
+  type SettlementQueue,
+  type SettlementQueueOptions,
+} from '../../src/admission/settlement-queue.ts';
 import type { TickBatcher, TickReply } from '../../src/admission/tick-batcher.ts';
 import type { UsageRecord } from '../../src/contract/flow.ts';
 import { requestId, usageRecord } from './engine-world.ts';
 
-function createSubject(t: Test, replies: TickReply[], capacity = 10) {
+function createSubject(t: Test, replies: TickReply[], options: Partial<SettlementQueueOptions> = {}) {
   const rows: UsageRecord[] = [];
   const failures: string[] = [];
+  const settled: string[] = [];
   const clock = { nowMs: 0, attempts: 0 };
   const batcher: TickBatcher = {
     submit: async () => {
@@ -18,8 +23,11 @@ function createSubject(t: Test, replies: TickReply[], capacity = 10) {
   const queue = createSettlementQueue({
     sink: { append: (record) => rows.push(record), hasRoom: () => true },
     nowMs: () => clock.nowMs,
-    capacity,
+    hasStream: false,
+    capacity: 10,
     onFailure: (message) => failures.push(message),
+    onSettled: ({ record }) => settled.push(record.requestId),
+    ...options,
   });
   t.teardown(() => queue.close());
   const deliver = (serial: number, isGivenUp = false) =>
@@ -29,7 +37,7 @@ function createSubject(t: Test, replies: TickReply[], capacity = 10) {
       record: usageRecord(requestId(serial), 3),
       isGivenUp,
     });
-  return { queue, deliver, rows, failures, clock };
+  return { queue, deliver, rows, failures, settled, clock };
 }
 
 /** One more attempt for all that wait, and its end. */
@@ -45,6 +53,28 @@ t.test('hands the row over when the settlement counts', async (t) => {
   await deliver(1);
   t.match(rows, [{ requestId: requestId(1) }]);
   t.equal(queue.size(), 0);
+});
+
+t.test('leaves the row to the stream of the server when it answers, and hands it over when it does not', async (t) => {
+  const replies: TickReply[] = [answered('OK'), { kind: 'ambiguous' }, answered('DUP'), { kind: 'unsent' }];
+  const { queue, deliver, rows, clock } = createSubject(t, replies, { hasStream: true });
+  await deliver(1);
+  await deliver(2);
+  await retry(queue);
+  t.same(rows, []);
+  await deliver(3);
+  clock.nowMs = 2000;
+  await retry(queue);
+  t.match(rows, [{ requestId: requestId(3) }]);
+});
+
+t.test('tells of every settlement that was answered, and of no admission that was given up', async (t) => {
+  const { deliver, settled } = createSubject(t, [answered('OK'), answered('DUP'), answered('OK'), { kind: 'unsent' }]);
+  await deliver(1);
+  await deliver(2);
+  await deliver(3, true);
+  await deliver(4);
+  t.same(settled, [requestId(1), requestId(2)]);
 });
 
 t.test('hands no row over when an earlier settlement counted', async (t) => {
@@ -107,7 +137,7 @@ t.test('writes a row for a given up admission only when the server knew it', asy
 });
 
 t.test('keeps the row and lets the settlement go when too many wait', async (t) => {
-  const { queue, deliver, rows } = createSubject(t, [], 2);
+  const { queue, deliver, rows } = createSubject(t, [], { capacity: 2 });
   for (const serial of [1, 2, 3]) await deliver(serial);
   t.equal(queue.size(), 2);
   t.match(rows, [{ requestId: requestId(3) }]);

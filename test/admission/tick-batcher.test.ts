@@ -10,7 +10,7 @@ import {
 } from '../../src/admission/tick-operations.ts';
 import { loadTickScript } from '../../src/admission/tick-script.ts';
 import { openRedis } from '../../src/platform/redis.ts';
-import { admitRequest, range, requestId, settlement, type RequestLimits } from './engine-world.ts';
+import { admitRequest, range, requestId, settlement, usageRecord, type RequestLimits } from './engine-world.ts';
 import { openRedisWorld, redisUrl, type RedisWorld } from './redis-world.ts';
 
 type Subject = { world: RedisWorld; batcher: TickBatcher; gate: { word: string } };
@@ -26,11 +26,12 @@ async function openSubject(t: Test, options: Partial<TickBatcherOptions> = {}): 
     redis,
     script: loadTickScript(),
     key: `${world.keyPrefix}{0}:open`,
-    header: () => [gate.word, '1', '1', '60000', '60000'],
+    header: () => [gate.word, '1', '1', '60000', '60000', '0', 'first'],
     boundMs: 5000,
     callsInFlight: 4,
     queueLimit: 2000,
     nowMs: () => performance.now(),
+    onIncarnation: () => {},
     onOpen: () => {},
     onClose: () => {},
     ...options,
@@ -41,7 +42,7 @@ async function openSubject(t: Test, options: Partial<TickBatcherOptions> = {}): 
 
 function admission(serial: number, limits: RequestLimits = { requestsPerMinute: 10_000 }) {
   const request = admitRequest(requestId(serial), limits);
-  return admitOperation(request, packPlan(request));
+  return admitOperation(request, packPlan(request, 0));
 }
 
 t.test('gives each of many operations its own answer when they need several calls', async (t) => {
@@ -60,7 +61,7 @@ t.test('sends large operations in calls of their own', async (t) => {
   const { batcher } = await openSubject(t);
   const record = 'x'.repeat(200_000);
   const replies = await Promise.all(
-    range(6).map((serial) => batcher.submit({ urgency: 2, args: [...admission(serial).args.slice(0, -1), record] })),
+    range(6).map((serial) => batcher.submit({ urgency: 2, args: admission(serial).args.with(7, record) })),
   );
   t.ok(replies.every(({ kind }) => kind === 'answered'));
 });
@@ -91,17 +92,24 @@ t.test('refuses every operation when the work list itself is poisoned', async (t
   const { world, batcher } = await openSubject(t);
   await world.admin.set(`${world.keyPrefix}{0}:open`, 'poison');
   t.match(await batcher.submit(admission(1)), { kind: 'failed', message: /WRONGTYPE/ });
-  t.equal((await world.keys()).length, 1);
+  t.same(
+    (await world.keys()).map((key) => key.split(':').at(-1)),
+    ['open', 'rid'],
+  );
 });
 
-t.test('says again how an orphan was settled when it is asked again', async (t) => {
+t.test('settles an orphan only by what is known of it, and says so when it is asked again', async (t) => {
   const { world, batcher } = await openSubject(t);
   await batcher.submit(admission(1));
   await batcher.submit(renewOperation(requestId(1), { progressTokens: 70, isDispatched: true }));
   await world.admin.zadd(`${world.keyPrefix}{0}:open`, 1, requestId(1));
-  t.match(await batcher.submit(reapOperation(requestId(1), 40)), { reply: ['OK', 1, 70] });
-  t.match(await batcher.submit(reapOperation(requestId(1), 40)), { reply: ['DUP', 1, 70] });
-  t.match(await batcher.submit(reapOperation(requestId(2), 40)), { reply: ['ALIVE'] });
+  const order = { id: requestId(1), estimatedTokens: 40, record: usageRecord(requestId(1), 1), progressTokens: 70 };
+  t.match(await batcher.submit(reapOperation({ ...order, isDispatched: false })), { reply: ['CHANGED'] });
+  const known = { ...order, isDispatched: true };
+  t.match(await batcher.submit(reapOperation({ ...known, progressTokens: 60 })), { reply: ['CHANGED'] });
+  t.match(await batcher.submit(reapOperation(known)), { reply: ['OK'] });
+  t.match(await batcher.submit(reapOperation(known)), { reply: ['DUP'] });
+  t.match(await batcher.submit(reapOperation({ ...known, id: requestId(2) })), { reply: ['ALIVE'] });
 });
 
 t.test('looks over unreadable and finished entries when it lists what expired', async (t) => {
@@ -111,7 +119,7 @@ t.test('looks over unreadable and finished entries when it lists what expired', 
   await world.admin.zadd(open, '1', requestId(1), '2', requestId(2), '3', requestId(3));
   await world.admin.set(`${world.keyPrefix}{0}:r:${requestId(2)}`, 'poison');
   const listed = await batcher.submit({ urgency: 2, args: ['L', '10'] });
-  t.match(listed, { reply: ['OK', requestId(1), /^\[7,\{/] });
+  t.match(listed, { reply: ['OK', requestId(1), 0, 0, /^\[7,\{/] });
   t.same((await world.admin.zrange(open, '0', '-1')).sort(), [requestId(1), requestId(2)].sort());
 });
 

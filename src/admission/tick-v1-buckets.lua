@@ -1,0 +1,82 @@
+-- Token buckets. The arithmetic is that of bucket.ts: whole milli-units, whole microseconds.
+
+-- The number is the version of what a bucket's value means.
+local requestsRule, tokensRule = 'b:requests:1:', 'b:tokens:1:'
+
+-- Appends the buckets of one rule. Parsing is the dearest part of a call, so the caller asks only for what it needs.
+local function parseBuckets(buckets, plan, rule, costMilli)
+  for scope, capacity, milli, micros, memoryMs in string.gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
+    buckets[#buckets + 1] = {
+      key = base .. rule .. scope,
+      capacity = tonumber(capacity),
+      cost = costMilli,
+      milli = tonumber(milli),
+      micros = tonumber(micros),
+      memoryMs = memoryMs,
+    }
+  end
+  return buckets
+end
+
+local function refill(bucket, balance, at)
+  if at > now then
+    -- A clock that went back must not stop the refill until it has caught up.
+    bucket.staleBalance = balance
+    at = now
+  end
+  local steps = math.floor((now - at) / bucket.micros)
+  balance = balance + steps * bucket.milli
+  if balance >= bucket.capacity then
+    bucket.balance, bucket.at = bucket.capacity, now
+  else
+    bucket.balance, bucket.at = balance, at + steps * bucket.micros
+  end
+end
+
+-- Fills in what each bucket holds now; answers the failure, or nil.
+local function readBuckets(buckets)
+  if #buckets == 0 then return nil end
+  local keys = {}
+  for index, bucket in ipairs(buckets) do keys[index] = bucket.key end
+  local values, failure = readStrings(keys)
+  if failure then return failure end
+  for index, bucket in ipairs(buckets) do
+    local value = values[index]
+    if value then
+      local balance, at = string.match(value, '^(%-?%d+):(%d+)$')
+      if not balance then return { 'ERR', 'BADVALUE ' .. bucket.key } end
+      refill(bucket, tonumber(balance), tonumber(at))
+    else
+      bucket.balance, bucket.at = bucket.capacity, now
+    end
+  end
+  return nil
+end
+
+local function writeBucket(bucket, balance, at)
+  redis.call('SET', bucket.key, string.format('%.0f:%.0f', balance, at), 'PX', bucket.memoryMs)
+end
+
+-- Takes the cost of each bucket, which may be negative, within the bounds of credit and debt.
+local function charge(buckets)
+  for _, bucket in ipairs(buckets) do
+    local balance = math.min(bucket.capacity, bucket.balance - bucket.cost)
+    bucket.balance = math.max(-bucket.capacity, balance)
+    writeBucket(bucket, bucket.balance, bucket.at)
+  end
+end
+
+-- The one thing a refusal may write: without it a clock that went back would refuse for as long as it went.
+local function mendTimes(buckets)
+  for _, bucket in ipairs(buckets) do
+    if bucket.staleBalance then writeBucket(bucket, bucket.staleBalance, now) end
+  end
+end
+
+local function bucketWait(bucket)
+  if bucket.capacity == 0 then return -1 end
+  local missing = bucket.cost - bucket.balance
+  if missing <= 0 then return 0 end
+  local ready = bucket.at + math.ceil(missing / bucket.milli) * bucket.micros
+  return math.ceil((ready - now) / 1000)
+end

@@ -1,0 +1,187 @@
+-- Money. A budget's value is `period:spent:held` in nano-USD; periods are numbered as in budget-period.ts.
+
+local dayMs = 86400000
+-- A budget that never resets is forgotten when nobody used it for so long; its rows then say again what it spent.
+local totalMemoryMs = 400 * dayMs
+-- Sums beyond this would no longer be exact.
+local largestSum = 9e15
+local budgetKind = 'm:%s:1:%s'
+
+-- Months since year 0 of the Gregorian calendar. The year is taken to begin in March, so that the leap day is its last.
+local function monthOfDay(day)
+  local shifted = day + 719468
+  local era = math.floor(shifted / 146097)
+  local dayOfEra = shifted - era * 146097
+  local leaps = math.floor(dayOfEra / 1460) - math.floor(dayOfEra / 36524) + math.floor(dayOfEra / 146096)
+  local yearOfEra = math.floor((dayOfEra - leaps) / 365)
+  local dayOfYear = dayOfEra - (365 * yearOfEra + math.floor(yearOfEra / 4) - math.floor(yearOfEra / 100))
+  local monthFromMarch = math.floor((5 * dayOfYear + 2) / 153)
+  return (era * 400 + yearOfEra) * 12 + monthFromMarch + 2
+end
+
+local function firstDayOfMonth(month)
+  local year, monthFromMarch = math.floor((month - 2) / 12), (month - 2) % 12
+  local leaps = math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
+  return year * 365 + leaps + math.floor((153 * monthFromMarch + 2) / 5) - 719468
+end
+
+local function periodNow(kind)
+  local day = math.floor(nowMs / dayMs)
+  if kind == 'daily' then return day end
+  -- The first day of 1970 was a Thursday; a week begins on Monday.
+  if kind == 'weekly' then return math.floor((day + 3) / 7) end
+  if kind == 'monthly' then return monthOfDay(day) end
+  return 0
+end
+
+-- Nil for a period that never ends.
+local function periodEndMs(kind, period)
+  if kind == 'daily' then return (period + 1) * dayMs end
+  if kind == 'weekly' then return ((period + 1) * 7 - 3) * dayMs end
+  if kind == 'monthly' then return firstDayOfMonth(period + 1) * dayMs end
+  return nil
+end
+
+local function packBudget(period, spent, held)
+  return string.format('%.0f:%.0f:%.0f', period, math.min(spent, largestSum), held)
+end
+
+local function unpackBudget(value)
+  local period, spent, held = string.match(value, '^(%d+):(%d+):(%d+)$')
+  return tonumber(period), tonumber(spent), tonumber(held)
+end
+
+local function parseBudgets(plan, cost)
+  local budgets = {}
+  for kind, scope, limit in string.gmatch(plan, '(%S+) (%S+) (%S+)\n') do
+    budgets[#budgets + 1] = {
+      key = base .. string.format(budgetKind, kind, scope),
+      kind = kind,
+      scope = scope,
+      limit = tonumber(limit),
+      cost = cost,
+    }
+  end
+  return budgets
+end
+
+-- Fills in each budget's period, spent and held; those that nobody has seeded stay without. A new period starts at
+-- zero; a clock that went back does not open an old one again.
+local function readBudgets(budgets)
+  if #budgets == 0 then return nil end
+  local keys = {}
+  for index, budget in ipairs(budgets) do keys[index] = budget.key end
+  local values, failure = readStrings(keys)
+  if failure then return failure end
+  for index, budget in ipairs(budgets) do
+    if values[index] then
+      budget.period, budget.spent, budget.held = unpackBudget(values[index])
+      if not budget.period then return { 'ERR', 'BADVALUE ' .. budget.key } end
+      local current = periodNow(budget.kind)
+      if budget.period < current then budget.period, budget.spent, budget.held = current, 0, 0 end
+    end
+  end
+  return nil
+end
+
+local function needSeed(budgets)
+  local reply
+  for index, budget in ipairs(budgets) do
+    if not budget.period then
+      reply = reply or { 'NEED_SEED' }
+      reply[#reply + 1] = index
+    end
+  end
+  return reply
+end
+
+local function budgetMemoryMs(kind, period)
+  local ends = periodEndMs(kind, period)
+  return whole(ends and math.max(dayMs, ends + dayMs - nowMs) or totalMemoryMs)
+end
+
+-- The wait until the period ends; nil when the cost still fits.
+local function budgetWait(budget)
+  if budget.limit > 0 and budget.spent + budget.held + budget.cost <= budget.limit then return nil end
+  local ends = periodEndMs(budget.kind, budget.period)
+  if not ends or budget.cost > budget.limit or budget.limit == 0 then return -1 end
+  return ends - nowMs
+end
+
+-- Holds the cost of an admission, and answers what its settlement needs to know of it.
+local function holdBudgets(budgets)
+  local charges = ''
+  for _, budget in ipairs(budgets) do
+    budget.held = budget.held + budget.cost
+    redis.call('SET', budget.key, packBudget(budget.period, budget.spent, budget.held),
+      'PX', budgetMemoryMs(budget.kind, budget.period))
+    charges = charges
+      .. string.format('%s %s %.0f %.0f 0\n', budget.kind, budget.scope, budget.period, budget.cost)
+  end
+  return charges
+end
+
+-- What one request holds of each budget and has been charged: `kind scope period held charged`.
+local function parseCharges(plan)
+  local charges = {}
+  for kind, scope, period, held, charged in string.gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
+    charges[#charges + 1] = {
+      key = base .. string.format(budgetKind, kind, scope),
+      kind = kind,
+      scope = scope,
+      period = tonumber(period),
+      held = tonumber(held),
+      charged = tonumber(charged),
+    }
+  end
+  return charges
+end
+
+-- Finds the budgets that are still in the period of the charge; what was charged to an older one is history.
+local function readCharges(charges)
+  if #charges == 0 then return nil end
+  local keys = {}
+  for index, entry in ipairs(charges) do keys[index] = entry.key end
+  local values, failure = readStrings(keys)
+  if failure then return failure end
+  for index, entry in ipairs(charges) do
+    if values[index] then
+      local period, spent, held = unpackBudget(values[index])
+      if not period then return { 'ERR', 'BADVALUE ' .. entry.key } end
+      if period == entry.period then entry.budgetSpent, entry.budgetHeld = spent, held end
+    end
+  end
+  return nil
+end
+
+-- Moves each charge to what is held and spent now, by its difference alone. Answers the charges, packed.
+local function applyCharges(charges, held, charged)
+  local packed = ''
+  for _, entry in ipairs(charges) do
+    if entry.budgetSpent then
+      local spent = math.max(0, entry.budgetSpent + charged - entry.charged)
+      local budgetHeld = math.max(0, entry.budgetHeld + held - entry.held)
+      redis.call('SET', entry.key, packBudget(entry.period, spent, budgetHeld), 'KEEPTTL')
+    end
+    local heldNow = entry.budgetSpent and held or 0
+    packed = packed
+      .. string.format('%s %s %.0f %.0f %.0f\n', entry.kind, entry.scope, entry.period, heldNow, charged)
+  end
+  return packed
+end
+
+local function seed(kind, scope, spent)
+  local period = periodNow(kind)
+  redis.call('SET', base .. string.format(budgetKind, kind, scope), packBudget(period, tonumber(spent), 0),
+    'PX', budgetMemoryMs(kind, period), 'NX')
+  return { 'OK' }
+end
+
+local function withBudgets(reply, budgets)
+  for _, budget in ipairs(budgets) do
+    reply[#reply + 1] = budget.period or -1
+    reply[#reply + 1] = budget.spent or 0
+    reply[#reply + 1] = budget.held or 0
+  end
+  return reply
+end

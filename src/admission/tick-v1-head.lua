@@ -1,0 +1,50 @@
+-- tick v1: all admission steps that one turn of a replica's event loop has for one shard. Spec: reliability 2.2 to 2.4.
+-- One text, made of the files `tick-v1-*.lua` in the order that tick-script.ts names.
+--
+-- KEYS[1] is <prefix>{<shard>}:open; every other name is derived inside the same hash tag.
+-- ARGV    is gate, leaseMs, missedBeatMs, tombstoneMs, openMs, streamCap (0: no stream), a fresh incarnation, then
+--         operations: a letter and its arguments.
+-- Reply   is the shard's incarnation, then one array for each operation, in order: a word, then numbers or strings.
+--
+-- Each operation is all or nothing by itself: it first reads, through pcall, and only then issues writes, which can no
+-- longer fail. A poisoned key answers ERR to its own operation and leaves the neighbours alone.
+
+local openKey = KEYS[1]
+local base = string.sub(openKey, 1, -5)
+local streamKey = base .. 'u'
+local gate = ARGV[1]
+local leaseMs, missedBeatMs = tonumber(ARGV[2]), tonumber(ARGV[3])
+local tombstoneMs, openMs, streamCap = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local firstOperation = 8
+
+local now = readClock()
+local nowMs = math.floor(now / 1000)
+
+-- A plain tostring would turn large numbers into 1.79e+15.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function failureOf(reply)
+  if type(reply) == 'table' and reply.err then return { 'ERR', reply.err } end
+  return nil
+end
+
+-- What each key holds, or a failure. MGET says nothing about a key of another type, and a poisoned one must not count
+-- as one that nobody has written yet.
+local function readStrings(keys)
+  local values = redis.pcall('MGET', unpack(keys))
+  if values.err then return nil, { 'ERR', values.err } end
+  for index, key in ipairs(keys) do
+    if not values[index] then
+      local kind = redis.call('TYPE', key).ok
+      if kind ~= 'none' then return nil, { 'ERR', 'WRONGTYPE ' .. kind .. ' at ' .. key } end
+    end
+  end
+  return values, nil
+end
+
+-- -1 stands for a wait that does not help.
+local function isLonger(wait, other)
+  return other ~= -1 and (wait == -1 or wait > other)
+end

@@ -1,0 +1,44 @@
+-- Runs the operations of the call, one after the other.
+
+local operations = {
+  S = { run = settle, arity = 11 },
+  M = { run = markDispatched, arity = 1 },
+  H = { run = renew, arity = 3 },
+  E = { run = reassert, arity = 11 },
+  A = { run = admit, arity = 13 },
+  L = { run = listExpired, arity = 1 },
+  R = { run = reap, arity = 6 },
+  C = { run = check, arity = 4 },
+  V = { run = raise, arity = 4 },
+  B = { run = seed, arity = 3 },
+  I = { run = inspect, arity = 4 },
+}
+
+-- Everything writes to these keys, so their types are part of phase one of every operation.
+local shardFailure = failureOf(redis.pcall('ZCARD', openKey))
+if streamCap > 0 and not shardFailure then
+  local length = redis.pcall('XLEN', streamKey)
+  shardFailure = failureOf(length)
+  if not shardFailure and gate == '' and length >= streamCap then gate = 'JOURNAL_FULL' end
+end
+
+-- Set once. Another one tells the replicas that the shard has lost its data.
+local incarnation = redis.pcall('GET', base .. 'rid')
+if not incarnation then
+  incarnation = ARGV[7]
+  redis.call('SET', base .. 'rid', incarnation)
+end
+
+local replies = { failureOf(incarnation) and '' or incarnation }
+local position = firstOperation
+while position <= #ARGV do
+  local operation = operations[ARGV[position]]
+  if shardFailure then
+    replies[#replies + 1] = shardFailure
+  else
+    local isDone, reply = pcall(operation.run, unpack(ARGV, position + 1, position + operation.arity))
+    replies[#replies + 1] = isDone and reply or { 'ERR', type(reply) == 'table' and reply.err or tostring(reply) }
+  end
+  position = position + operation.arity + 1
+end
+return replies
