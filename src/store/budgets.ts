@@ -9,17 +9,28 @@ const keyScope = 'key:';
 const daysPerWeek = 7;
 
 /** Whole nano-USD, rounded up. A scope is `account:<id>` or `key:<id>`. */
-export async function spentNanoUsd(db: Store, query: SpendingQuery, nowMs: number): Promise<number> {
-  const startMs = periodStartMs(query.period, nowMs);
-  // Cast to text in the query: one driver gives numeric as text, and a sum of none is null.
-  let rows = db
-    .selectFrom('usage_events')
-    .select(sql<string>`ceil(coalesce(sum(cost_usd), 0) * 1000000000)::text`.as('spent'))
-    .where('account_id', '=', query.accountId);
-  if (startMs !== null) rows = rows.where('started_at', '>=', new Date(startMs));
-  if (query.scope.startsWith(keyScope)) rows = rows.where('key_id', '=', query.scope.slice(keyScope.length));
-  const { spent } = await rows.executeTakeFirstOrThrow();
-  return Number(spent);
+export async function spentNanoUsd(
+  db: Store,
+  { accountId, scope, period }: SpendingQuery,
+  nowMs: number,
+): Promise<number> {
+  const keyId = scope.startsWith(keyScope) ? scope.slice(keyScope.length) : null;
+  const start = new Date(periodStartMs(period, nowMs) ?? 0);
+  // Where retention has dropped the rows, their hourly sums are what is left of them.
+  const { rows } = await sql<{ spent: string }>`
+    with kept as (select rows_kept_from as since from usage_upkeep),
+    costs as (
+      select sum(cost_usd) as usd from usage_events, kept
+      where account_id = ${accountId} and started_at >= greatest(${start}::timestamptz, kept.since)
+        and (${keyId}::uuid is null or key_id = ${keyId}::uuid)
+      union all
+      select sum(cost_usd) from usage_rollups_hour, kept
+      where account_id = ${accountId} and hour >= ${start}::timestamptz and hour < kept.since
+        and (${keyId}::uuid is null or key_id = ${keyId}::uuid)
+    )
+    select ceil(coalesce(sum(usd), 0) * 1000000000)::text as spent from costs
+  `.execute(db);
+  return Number(rows[0]?.spent ?? Number.NaN);
 }
 
 /** In UTC; a week begins on Monday. null: `total` has no beginning. */

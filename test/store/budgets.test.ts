@@ -39,4 +39,32 @@ testBothKinds(t, async (t, { db }) => {
   t.equal(await spentNanoUsd(db, { accountId, scope: account, period: 'weekly' }, nowMs), 7_000_000_001);
   t.equal(await spentNanoUsd(db, { accountId, scope: account, period: 'total' }, nowMs), 15_000_000_001);
   t.equal(await spentNanoUsd(db, { accountId, scope: `key:${otherKeyId}`, period: 'total' }, nowMs), 2_000_000_000);
+
+  await db
+    .insertInto('usage_rollups_hour')
+    .values(rollup(Date.UTC(2026, 2, 29), '8.5'))
+    .execute();
+  await db
+    .updateTable('usage_upkeep')
+    .set({ rows_kept_from: new Date(Date.UTC(2026, 2, 30)) })
+    .execute();
+  const total = { accountId, scope: account, period: 'total' } as const;
+  t.equal(await spentNanoUsd(db, total, nowMs), 15_500_000_001, 'sums stand in for rows that retention dropped');
+  t.equal(await spentNanoUsd(db, { ...total, scope: `key:${otherKeyId}` }, nowMs), 2_000_000_000);
+  t.equal(await spentNanoUsd(db, { ...total, period: 'monthly' }, nowMs), 3_000_000_001);
+
+  function rollup(hourMs: number, costUsd: string) {
+    const none = { requests: 1, prompt_tokens: 0, cached_tokens: 0, cache_write_tokens: 0, completion_tokens: 0 };
+    return {
+      ...none,
+      hour: new Date(hourMs),
+      account_id: accountId,
+      key_id: keyId,
+      model: 'm',
+      provider: 'p',
+      status: 'ok' as const,
+      reasoning_tokens: 0,
+      cost_usd: costUsd,
+    };
+  }
 });
