@@ -1,10 +1,16 @@
 /** What the engine suite needs of an engine: replicas that share their limits, and a clock that stands still. */
 import type { Test } from 'tap';
-import type { AdmissionEngine, AdmitRequest, Settlement, SettlementKind } from '../../src/contract/admission.ts';
+import type {
+  AdmitRequest,
+  BudgetCheck,
+  GovernedEngine,
+  Settlement,
+  SettlementKind,
+} from '../../src/contract/admission.ts';
 import { usageRank, type UsageRank, type UsageRecord } from '../../src/contract/flow.ts';
 
 export type Replica = {
-  engine: AdmissionEngine;
+  engine: GovernedEngine;
   /** What this replica handed to its ledger. */
   rows: UsageRecord[];
   setRoom: (hasRoom: boolean) => void;
@@ -79,6 +85,7 @@ export type RequestLimits = {
   tokens?: number;
   concurrency?: number;
   scope?: string;
+  budgets?: readonly BudgetCheck[];
 };
 
 export function admitRequest(id: string, limits: RequestLimits): AdmitRequest {
@@ -94,6 +101,7 @@ export function admitRequest(id: string, limits: RequestLimits): AdmitRequest {
     concurrency: concurrency === undefined ? [] : [{ scope, limit: concurrency }],
     record: usageRecord(id, usageRank.orphan),
     outputPicoUsd: 7,
+    ...(limits.budgets === undefined ? {} : { budgets: limits.budgets }),
   };
 }
 
