@@ -1,6 +1,6 @@
 /** Random operations against an engine and the oracle side by side; every answer and every row must be equal. */
 import type { Test } from 'tap';
-import type { AdmitRequest, SettlementKind } from '../../src/contract/admission.ts';
+import type { AdmitRequest, BudgetCheck, SettlementKind } from '../../src/contract/admission.ts';
 import type { UsageRank, UsageRecord } from '../../src/contract/flow.ts';
 import {
   range,
@@ -17,6 +17,17 @@ import { createLimitModel, type ExpectedRow } from './limit-model.ts';
 type ModelReplica = Replica & { progress: Map<string, number>; beatAtMs: number };
 
 const scopes = ['account:a1', 'key:k1', 'key:k2', 'key:k3'] as const;
+const answers = [
+  'admitted',
+  'rejected by requests',
+  'rejected by concurrency',
+  'rejected by budget',
+  'never',
+  'finished',
+  'stale_auth',
+  'need_seed',
+] as const;
+const statuses = ['orphaned', 'not_dispatched', 'ok', 'unknown'] as const;
 /** Rates whose refill step divides a millisecond: there the oracle's exact time and the engine's whole steps agree. */
 const rates = [60, 120, 600, 1200, 6000] as const;
 
@@ -30,6 +41,7 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
     const model = createLimitModel(() => nowMs);
     const replicas = [await newReplica(), await newReplica()];
     const outcomes = new Map<string, number>();
+    const newest = { account: 1, key: 1 };
 
     for (let operation = 0; operation < options.operations; operation += 1) {
       const replica = random.pick(replicas);
@@ -40,7 +52,7 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
       }
     }
     t.comment([...outcomes].map(([outcome, count]) => `${outcome} ${count}`).join(', '));
-    for (const name of ['admitted', 'rejected', 'never', 'finished', 'orphaned', 'not_dispatched', 'ok', 'unknown']) {
+    for (const name of [...answers, ...statuses]) {
       t.ok((outcomes.get(name) ?? 0) > 0, `${name} occurred`);
     }
 
@@ -51,9 +63,12 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
     async function step(replica: ModelReplica): Promise<{ found: unknown; wanted: unknown } | null> {
       const dice = random.below(100);
       if (dice < 35) return admitSome(replica);
+      if (dice < 37) return lookAt(replica);
+      if (dice < 39) return raiseOne(replica);
       if (dice < 65) return settleOne(replica);
       if (dice < 76) return markOne(replica);
       if (dice < 80) return reportOne(replica);
+      if (dice === 80 && random.below(4) === 0) return moveClock(random.below(30 * 3_600_000));
       if (dice < 97) return moveClock(dice === 80 ? -random.below(4000) : random.below(7000));
       if (dice < 99) return reap(replica);
       return random.below(2) === 0 ? crash(replica) : null;
@@ -64,17 +79,44 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
       const found = await Promise.all(requests.map((request) => replica.engine.admit(request)));
       const wanted = requests.map((request) => model.admit(request));
       for (const [index, result] of wanted.entries()) {
-        count(result.outcome);
+        count(result.outcome === 'rejected' ? `rejected by ${result.rule}` : result.outcome);
+        if (result.outcome === 'need_seed') await seedAll(replica, result.budgets);
         const id = requests[index]?.id ?? '';
         if (result.outcome === 'admitted' && !replica.progress.has(id)) replica.progress.set(id, 0);
       }
       return compare({ found, open: replica.engine.openLeases() }, { found: wanted, open: replica.progress.size });
     }
 
+    async function seedAll(replica: ModelReplica, budgets: readonly BudgetCheck[]) {
+      for (const check of budgets) {
+        const spent = random.below(check.limitNanoUsd);
+        await replica.engine.seedBudget('a1', check, spent);
+        model.seed(check, spent);
+      }
+    }
+
+    async function lookAt(replica: ModelReplica) {
+      const request = randomRequest();
+      return compare(await replica.engine.inspect(request), model.inspect(request));
+    }
+
+    /** Mostly what is known already; now and then a change, after which old snapshots are refused. */
+    async function raiseOne(replica: ModelReplica) {
+      const key = random.pick(['k1', 'k2', 'k3']);
+      if (random.below(30) === 0) newest.account += 1;
+      if (random.below(30) === 0) newest.key += 1;
+      await replica.engine.raiseAuthVersion('a1', { account: newest.account, key: { id: key, version: newest.key } });
+      model.raise('a1', newest.account);
+      model.raise(`a1 ${key}`, newest.key);
+      return null;
+    }
+
     async function settleOne(replica: ModelReplica) {
       const kind = random.pick(['exact', 'under', 'void'] as const satisfies SettlementKind[]);
       const rank = random.pick([0, 1, 2, 3] as const satisfies UsageRank[]);
-      const settled = settlement(knownId(), kind, random.below(200), kind === 'void' ? 0 : rank);
+      const plain = settlement(knownId(), kind, random.below(200), kind === 'void' ? 0 : rank);
+      const costNanoUsd = kind === 'void' ? 0 : random.below(3000);
+      const settled = random.below(4) === 0 ? plain : { ...plain, actual: { ...plain.actual, costNanoUsd } };
       replica.progress.delete(settled.id);
       await replica.engine.settle(settled);
       return compareRows(replica, model.settle(settled));
@@ -132,6 +174,8 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
       const id = isNew ? requestId(serial) : knownId();
       const account = random.pick(scopes.slice(0, 1));
       const key = random.pick(scopes.slice(1));
+      const costNanoUsd = random.below(80) === 0 ? 2_000_001 : random.below(2000);
+      const money = { scope: key, costNanoUsd, limitNanoUsd: random.pick([40_000, 60_000]) };
       const tokens = random.below(60) === 0 ? 6001 : random.below(150);
       return {
         id,
@@ -139,13 +183,24 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
         buckets: [
           { rule: 'requests', scope: account, capacity: 120, refillPerMinute: random.pick(rates), cost: 1 },
           { rule: 'tokens', scope: account, capacity: 6000, refillPerMinute: 6000, cost: tokens },
-          { rule: 'requests', scope: key, capacity: random.pick([20, 60]), refillPerMinute: 600, cost: 1 },
+          { rule: 'requests', scope: key, capacity: random.pick([4, 60]), refillPerMinute: 60, cost: 1 },
         ],
         concurrency: [
-          { scope: account, limit: 12 },
-          { scope: key, limit: 5 },
+          { scope: account, limit: random.pick([12, 40]) },
+          { scope: key, limit: random.pick([5, 20]) },
         ],
+        budgets: [
+          { ...money, period: 'daily' },
+          { ...money, period: random.pick(['weekly', 'monthly']), scope: account, limitNanoUsd: 2_000_000 },
+          { ...money, period: 'total', limitNanoUsd: 1_000_000 + random.below(3_000_000) },
+        ],
+        auth: {
+          keyId: key.slice('key:'.length),
+          accountVersion: newest.account,
+          keyVersion: Math.max(1, newest.key - (random.below(30) === 0 ? 1 : 0)),
+        },
         record: usageRecord(id, 1),
+        outputPicoUsd: 700,
       };
     }
 

@@ -44,7 +44,7 @@ export function createScenario(t: Test, openWorld: OpenWorld): Scenario {
 
 export const range = (length: number): number[] => Array.from({ length }, (_, index) => index);
 
-export const suiteTimes = { leaseMs: 30_000, heartbeatMs: 10_000, reapMs: 5_000, tombstoneMs: 86_400_000 } as const;
+export const suiteTimes = { leaseMs: 30_000, heartbeatMs: 10_000, reapMs: 5_000, tombstoneMs: 8_640_000_000 } as const;
 
 export const startMs = 1_790_000_000_000;
 
