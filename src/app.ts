@@ -38,6 +38,7 @@ import { createRouter } from './routing/router.ts';
 import { findKeyByPublicId } from './store/api-keys.ts';
 import { type AuthChange, tellAuthChanges } from './store/auth-outbox.ts';
 import { spentNanoUsd } from './store/budgets.ts';
+import { findKeySpending } from './store/key-spending.ts';
 import type { StoreSchema } from './store/schema.ts';
 import { insertUsageEvents } from './store/usage-events.ts';
 import { createUpstreamClient } from './upstream/client.ts';
@@ -57,6 +58,8 @@ export type AppOptions = {
   log: Logger;
   /** How often the clocks of running requests are looked at. */
   sweepMs?: number;
+  /** Of every name in Redis; gateways that share limits share it. */
+  redisKeyPrefix?: string;
 };
 
 export interface App {
@@ -88,7 +91,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       log.warn({ err: error, waiting_rows: waitingRows }, 'usage rows wait for the database'),
     onPoison: (record, error) => log.error({ err: error, record }, 'the database refuses a usage row'),
   });
-  const { engine, closeEngine } = createEngine(config, ledger, log);
+  const { engine, closeEngine } = createEngine(options, ledger);
   const providers = openProviders(config);
   const router = createRouter({
     catalogue: config.catalogue,
@@ -150,6 +153,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     gate,
     serveChat,
     router,
+    findSpending: (principal) => findKeySpending(database.db, principal, Date.now()),
     metrics,
     isDraining: () => isDraining,
   });
@@ -200,9 +204,8 @@ const pause = (durationMs: number): Promise<void> => new Promise((resolve) => se
 type ReadyEngine = GateEngine & { ready: Promise<void> };
 
 function createEngine(
-  config: GatewayConfig,
+  { config, log, redisKeyPrefix = 'tg:' }: AppOptions,
   sink: UsageSink,
-  log: Logger,
 ): { engine: ReadyEngine; closeEngine: () => Promise<void> } {
   if (config.redisUrl === null) {
     const engine = createInProcessEngine({ clock: createMonotonicWallClock(), sink });
@@ -211,7 +214,7 @@ function createEngine(
   const url = config.redisUrl.reveal();
   const limiter = openRedis(url, log, { name: 'tollgate-limiter' });
   const background = openRedis(url, log, { name: 'tollgate-background', commandTimeoutMs: 2000 });
-  const engine = createRedisEngine({ limiter, background, sink, log });
+  const engine = createRedisEngine({ limiter, background, sink, log, keyPrefix: redisKeyPrefix });
   return {
     engine,
     async closeEngine() {

@@ -4,8 +4,16 @@
  * was spent the rows are summed: each at most once for a request, so nobody circles here. Must never let a doubt pass for
  * a yes. Spec: reliability 2.4 ADMIT, CHECK, SEED.
  */
+import { limitChecks } from '../admission/limits.ts';
 import { refusalError } from '../admission/refusal.ts';
-import type { AdmissionEngine, AdmitRequest, AdmitResult, BudgetCheck, GovernedEngine } from '../contract/admission.ts';
+import type {
+  AdmissionEngine,
+  AdmitRequest,
+  AdmitResult,
+  BudgetCheck,
+  GovernedEngine,
+  LimitsView,
+} from '../contract/admission.ts';
 import { gatewayError, retryAfterHeaders } from '../contract/errors.ts';
 import type { Principal } from '../contract/flow.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -36,6 +44,8 @@ export type AdmissionGate = {
   ): Promise<{ prepared: Prepared; admitted: Admitted }>;
   /** For routes that admit nothing. `isFresh` decides when the engine cannot be reached. */
   verify(caller: Caller & { isFresh(): boolean }): Promise<Principal>;
+  /** What is left of the caller's limits, every budget included; consumes nothing. null: nobody can tell now. */
+  look(principal: Principal): Promise<LimitsView | null>;
 };
 
 const retryMs = 1000;
@@ -46,7 +56,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
   const enforced = metrics.decisions.labels('enforced');
   const unavailable = metrics.decisions.labels('unavailable');
 
-  return { enter, verify };
+  return { enter, verify, look };
 
   async function enter<Prepared extends { ask: AdmitRequest }>(
     caller: Caller,
@@ -79,6 +89,18 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
       message: 'The API key cannot be checked right now. Please try again in 1s.',
       headers: retryAfterHeaders(retryMs),
     });
+  }
+
+  async function look(principal: Principal): Promise<LimitsView | null> {
+    if (engine.inspect === undefined) return null;
+    const { accountId } = principal;
+    const checks = { accountId, ...limitChecks(principal, { reservedTokens: 0, costNanoUsd: () => 0 }) };
+    const view = await engine.inspect(checks);
+    if (view === null || view.budgets.length === checks.budgets.length) return view;
+    const isKnown = ({ scope, period }: BudgetCheck): boolean =>
+      view.budgets.some((known) => known.scope === scope && known.period === period);
+    await Promise.all(checks.budgets.flatMap((budget) => (isKnown(budget) ? [] : [seed(accountId, budget)])));
+    return engine.inspect(checks);
   }
 
   /** What was read is told to the engine before anything is asked again; if that fails, so will the question. */

@@ -7,17 +7,18 @@ import type { Test } from 'tap';
 import { type App, createApp, known } from '../../src/app.ts';
 import { derivePepper, displayParts, generateApiKey, hashApiKey } from '../../src/auth/api-key.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type { Limits } from '../../src/contract/flow.ts';
+import type { MoneyLimits } from '../../src/contract/budgets.ts';
 import { createLogger } from '../../src/platform/logger.ts';
+import { openRedis } from '../../src/platform/redis.ts';
 import { insertKey } from '../../src/store/api-keys.ts';
-import { createPgliteDatabase, createTestDatabase, type TestDatabase } from './database.ts';
+import { createPgliteDatabase, createTestDatabase, silentLog, type TestDatabase } from './database.ts';
 
 export type TestGateway = {
   url: string;
   app: App;
   database: TestDatabase;
   /** A key of a fresh account; the token is ready for a bearer header. */
-  createKey(tier?: string, more?: { limits?: Partial<Limits>; models?: readonly string[] }): Promise<TestKey>;
+  createKey(tier?: string, more?: { limits?: Partial<MoneyLimits>; models?: readonly string[] }): Promise<TestKey>;
   /** Rows of the ledger, once as many as expected are there. */
   rows(count: number): Promise<Record<string, unknown>[]>;
   /** The one row of a reply, by its `x-request-id`; undefined when none comes. */
@@ -28,6 +29,8 @@ export type TestGateway = {
 
 export type TestKey = { token: string; accountId: string; keyId: string };
 
+export type RedisSettings = { url: string; keyPrefix: string };
+
 export type GatewayOptions = {
   /** gateway.yaml; the tiers of `defaultYaml` stand in when it has none. */
   yaml?: string;
@@ -35,6 +38,10 @@ export type GatewayOptions = {
   sweepMs?: number;
   /** True: a database in memory, as in the embedded mode. */
   embedded?: boolean;
+  /** The store of another gateway of the test, for two that share it. */
+  database?: TestDatabase;
+  /** Limits in Redis, under names of the test's own; two gateways with the same prefix share them. */
+  redis?: RedisSettings;
 };
 
 const secret = 'a-secret-for-tests-of-32-characters';
@@ -51,15 +58,24 @@ export async function startGateway(t: Test, options: GatewayOptions = {}): Promi
   writeFileSync(join(folder, 'gateway.yaml'), yaml.includes('tiers:') ? yaml : `${yaml}\n${tiers}`);
   const config = loadConfig({
     ...known,
-    environment: { TOLLGATE_DATA: folder, TOLLGATE_SECRET: secret, LOG_LEVEL: 'info', ...options.environment },
+    environment: {
+      TOLLGATE_DATA: folder,
+      TOLLGATE_SECRET: secret,
+      LOG_LEVEL: 'info',
+      ...(options.redis === undefined ? {} : { REDIS_URL: options.redis.url }),
+      ...options.environment,
+    },
     flags: { config: join(folder, 'gateway.yaml') },
     workingDirectory: folder,
   });
-  const database = options.embedded === true ? await createPgliteDatabase(t) : await createTestDatabase(t);
+  const database =
+    options.database ?? (await (options.embedded === true ? createPgliteDatabase : createTestDatabase)(t));
   const logFile = join(folder, 'log.jsonl');
   const { log, flush } = createLogger({ level: 'info', destination: logFile });
   const { pepper, pepperId } = derivePepper(secret);
-  const app = await createApp({ config, database, pepper, log, sweepMs: options.sweepMs ?? 20 });
+  const prefix = options.redis === undefined ? {} : { redisKeyPrefix: options.redis.keyPrefix };
+  const app = await createApp({ config, database, pepper, log, sweepMs: options.sweepMs ?? 20, ...prefix });
+  if (options.redis !== undefined) await untilReady(app);
   await app.server.listen({ host: '127.0.0.1', port: 0 });
   const address = app.server.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
@@ -123,6 +139,30 @@ export async function startGateway(t: Test, options: GatewayOptions = {}): Promi
         .flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Record<string, unknown>]));
     },
   };
+}
+
+/** A name for everything that a test keeps in Redis, and the end of all of it. */
+export function redisOf(t: Test, url = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379'): RedisSettings {
+  const keyPrefix = `tg-test-${randomUUID()}:`;
+  t.teardown(async () => {
+    const redis = openRedis(process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379', silentLog, {
+      commandTimeoutMs: 10_000,
+    });
+    await new Promise<void>((resolve) => redis.once('ready', () => resolve()));
+    const names = await redis.keys(`${keyPrefix}*`);
+    if (names.length > 0) await redis.del(...names);
+    redis.disconnect();
+  });
+  return { url, keyPrefix };
+}
+
+async function untilReady(app: App): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (performance.now() < deadline) {
+    const { statusCode } = await app.server.inject('/readyz');
+    if (statusCode === 200) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** `POST /v1/chat/completions` with a bearer key. */

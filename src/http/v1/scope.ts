@@ -11,6 +11,7 @@ import type { Router } from '../../routing/router.ts';
 import { asGatewayError, encodingError, logRefusal, mediaTypeError, sendError } from '../errors.ts';
 import { type Authenticator, createCallers } from './caller.ts';
 import { registerChatCompletions } from './chat-completions.ts';
+import { type KeyRouteOptions, registerKey } from './key.ts';
 import { registerModels } from './models.ts';
 
 export type V1Options = {
@@ -18,6 +19,7 @@ export type V1Options = {
   gate: AdmissionGate;
   serveChat: ChatCorridor;
   router: Router;
+  findSpending: KeyRouteOptions['findSpending'];
   metrics: Metrics;
   isDraining(): boolean;
 };
@@ -45,6 +47,7 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
   });
   registerChatCompletions(app, { serveChat: options.serveChat, callers });
   registerModels(app, { router: options.router, callers });
+  registerKey(app, { callers, gate: options.gate, findSpending: options.findSpending });
   done();
 }
 
