@@ -1,12 +1,15 @@
 /**
  * A TCP proxy between a gateway and one of its stores. It can be slow, fall silent in either direction or both, refuse
- * and reset. Nothing is lost on a connection that lives on: what was held back is passed on when the mode allows it,
- * except for replies that `drop-replies` swallowed.
+ * and reset. Nothing is lost on a connection that lives on: what was held back is passed on when the mode allows it.
  */
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import type { Test } from 'tap';
 
-/** `blackhole`: accepted, and silent in both directions. `refuse`: open connections are reset, and so is each new one. */
+/**
+ * `blackhole`: accepted, and silent in both directions. `refuse`: open connections are reset, and so is each new one.
+ * `drop-replies`: the question arrives and its answer is lost. A connection that lost bytes ends with the mode: TCP never
+ * goes on behind a hole.
+ */
 export type FaultMode = 'pass' | 'delay' | 'blackhole' | 'drop-replies' | 'refuse';
 
 export type FaultProxy = {
@@ -19,7 +22,7 @@ export type FaultProxy = {
   droppedBytes: () => number;
 };
 
-type Link = { pump: () => void; reset: () => void };
+type Link = { pump: () => void; reset: () => void; hasHole: () => boolean };
 type State = { mode: FaultMode; delayMs: number; droppedBytes: number };
 
 export async function openFaultProxy(t: Test, targetUrl: string, standardPort: number): Promise<FaultProxy> {
@@ -51,7 +54,10 @@ export async function openFaultProxy(t: Test, targetUrl: string, standardPort: n
       state.mode = mode;
       state.delayMs = delayMs;
       if (mode === 'refuse') reset();
-      for (const link of links) link.pump();
+      for (const link of links) {
+        if (link.hasHole()) link.reset();
+        else link.pump();
+      }
     },
     reset,
     droppedBytes: () => state.droppedBytes,
@@ -60,6 +66,7 @@ export async function openFaultProxy(t: Test, targetUrl: string, standardPort: n
 
 function join(client: Socket, server: Socket, state: State, onEnd: () => void): Link {
   const waiting: { to: Socket; bytes: Buffer }[] = [];
+  let hasHole = false;
   const close = (): void => {
     client.destroy();
     server.destroy();
@@ -72,8 +79,10 @@ function join(client: Socket, server: Socket, state: State, onEnd: () => void): 
   }
   const pass = (to: Socket, bytes: Buffer): void => {
     if (state.mode === 'blackhole') waiting.push({ to, bytes });
-    else if (state.mode === 'drop-replies' && to === client) state.droppedBytes += bytes.length;
-    else to.write(bytes);
+    else if (state.mode === 'drop-replies' && to === client) {
+      hasHole = true;
+      state.droppedBytes += bytes.length;
+    } else to.write(bytes);
   };
   const relay = (to: Socket) => (bytes: Buffer) => {
     if (state.mode === 'delay') setTimeout(() => pass(to, bytes), state.delayMs);
@@ -82,6 +91,7 @@ function join(client: Socket, server: Socket, state: State, onEnd: () => void): 
   client.on('data', relay(server));
   server.on('data', relay(client));
   return {
+    hasHole: () => hasHole,
     pump() {
       for (const { to, bytes } of waiting.splice(0)) if (!to.destroyed) pass(to, bytes);
     },
