@@ -1,0 +1,127 @@
+/**
+ * An engine whose every admission and settlement is in the journal first. Wraps the engine of a single process: takes the
+ * same calls and gives the same answers, only later by one write to a file.
+ * Rows go to the ledger in the order of their positions, so that a cursor can say which of them the database has.
+ * Must never admit what the journal does not know, and never keep a settlement from landing. Spec: reliability 2.5.
+ */
+import type { AdmissionEngine, AdmitRequest, AdmitResult, Settlement, UsageSink } from '../contract/admission.ts';
+import type { UsageRecord } from '../contract/flow.ts';
+import { notDispatchedRecord } from './abandoned-record.ts';
+import { everyInterval, type Every } from './clock.ts';
+import type { Journal } from './journal.ts';
+
+export interface PositionedSink extends UsageSink {
+  append(record: UsageRecord, position?: number): void;
+}
+
+/** The state of the buckets, as JSON, to start from where the last process stopped. */
+export type LevelStore = { snapshot(): unknown; restore(value: unknown): void };
+
+export type JournaledEngineOptions<Engine extends AdmissionEngine> = {
+  /** Makes the engine to wrap; it must hand its rows to this sink. */
+  createInner(sink: UsageSink): Engine;
+  journal: Journal;
+  ledger: PositionedSink;
+  levels?: LevelStore;
+  /** What `openJournal` found. */
+  savedLevels?: unknown;
+  /** How old the progress of a row may be whose process died; levels are saved as often. */
+  heartbeatMs?: number;
+  every?: Every;
+};
+
+export function createJournaledEngine<Engine extends AdmissionEngine>(options: JournaledEngineOptions<Engine>): Engine {
+  const { journal, ledger, levels, savedLevels, heartbeatMs = 10_000, every = everyInterval } = options;
+  /** By id of every request that the inner engine admitted and nobody has settled: did its frame land? */
+  const admissions = new Map<string, Promise<boolean>>();
+  /** The inner engine hands these over a second time. */
+  const settling = new Set<string>();
+  const progress = new Map<string, number>();
+  const inner = options.createInner({ append: appendReaped, hasRoom: () => journal.hasRoom() && ledger.hasRoom() });
+  if (levels !== undefined && savedLevels !== undefined) levels.restore(savedLevels);
+  const stopHeartbeat = every(heartbeatMs, beat);
+
+  async function admit(request: AdmitRequest): Promise<AdmitResult> {
+    const result = await inner.admit(request);
+    if (result.outcome !== 'admitted') return result;
+    let landed = admissions.get(request.id);
+    if (landed === undefined) {
+      landed = writeAdmission(request);
+      admissions.set(request.id, landed);
+    }
+    return (await landed) ? result : { outcome: 'unavailable', reason: 'journal_full' };
+  }
+
+  async function writeAdmission(request: AdmitRequest): Promise<boolean> {
+    const { landed } = await journal.admit(request);
+    if (landed === true) return true;
+    if (landed === 'maybe') journal.giveUp(request.id);
+    const { id, accountId, record } = request;
+    const actual = { requests: 0, tokens: 0 };
+    await settleInside({ id, accountId, kind: 'void', actual, record: notDispatchedRecord(record) });
+    return false;
+  }
+
+  /** Without a row: that one has gone to the ledger already, or there is none. */
+  async function settleInside(settlement: Settlement): Promise<void> {
+    admissions.delete(settlement.id);
+    progress.delete(settlement.id);
+    settling.add(settlement.id);
+    try {
+      await inner.settle(settlement);
+    } finally {
+      settling.delete(settlement.id);
+    }
+  }
+
+  function settle(settlement: Settlement): Promise<void> {
+    // Nothing was admitted, so there is no row either; it only keeps the request from being admitted late.
+    if (settlement.kind === 'void' && !admissions.has(settlement.id)) return inner.settle(settlement);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    journal.settle(settlement.record, (position) => {
+      appendRow(settlement.record, position);
+      settleInside(settlement).then(resolve, reject);
+    });
+    return promise;
+  }
+
+  /** Of a lease that ran out; the inner engine has settled it by itself. */
+  function appendReaped(record: UsageRecord): void {
+    if (settling.has(record.requestId)) return;
+    admissions.delete(record.requestId);
+    progress.delete(record.requestId);
+    journal.settle(record, (position) => appendRow(record, position));
+  }
+
+  /** Without a position the cursor does not move past it: the journal was closed before it could take the row. */
+  function appendRow(record: UsageRecord, position: number | null): void {
+    if (position === null) ledger.append(record);
+    else ledger.append(record, position);
+  }
+
+  function beat(): void {
+    if (progress.size > 0) journal.reportProgress(Object.fromEntries(progress));
+    progress.clear();
+    if (levels !== undefined) journal.checkpoint(levels.snapshot());
+  }
+
+  return {
+    ...inner,
+    admit,
+    settle,
+    markDispatched(id, accountId) {
+      journal.markDispatched(id);
+      inner.markDispatched(id, accountId);
+    },
+    reportProgress(id, accountId, tokens) {
+      if (admissions.has(id)) progress.set(id, Math.max(tokens, progress.get(id) ?? 0));
+      inner.reportProgress(id, accountId, tokens);
+    },
+    async close() {
+      stopHeartbeat();
+      beat();
+      await inner.close();
+      await journal.close();
+    },
+  };
+}
