@@ -17,9 +17,9 @@ import { tellAuthChange } from './auth/auth-change.ts';
 import { createKeyAuthenticator } from './auth/key-authenticator.ts';
 import { createOutboxWorker } from './auth/outbox-worker.ts';
 import type { GatewayConfig, ProviderConfig } from './config/types.ts';
-import type { UsageSink } from './contract/admission.ts';
+import type { GovernedEngine, UsageSink } from './contract/admission.ts';
 import type { ProviderAdapter } from './contract/provider.ts';
-import { createAdmissionGate, type GateEngine } from './gateway/admission-gate.ts';
+import { createAdmissionGate } from './gateway/admission-gate.ts';
 import { createChatCorridor } from './gateway/chat-corridor.ts';
 import { Exchange } from './gateway/exchange.ts';
 import { createRandomId } from './gateway/random-id.ts';
@@ -134,7 +134,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   });
   /** A cache that is emptied at once spares the first request behind a change its second look. */
   async function tellChange(change: AuthChange): Promise<boolean> {
-    const isHeard = engine.raiseAuthVersion === undefined || (await tellAuthChange(change, engine.raiseAuthVersion));
+    const isHeard = await tellAuthChange(change, (id, versions) => engine.raiseAuthVersion(id, versions));
     if (isHeard && change.key !== null) authenticator.forget(change.key.publicId);
     return isHeard;
   }
@@ -201,7 +201,7 @@ export async function createApp(options: AppOptions): Promise<App> {
 
 const pause = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));
 
-type ReadyEngine = GateEngine & { ready: Promise<void> };
+type ReadyEngine = GovernedEngine & { ready: Promise<void> };
 
 function createEngine(
   { config, log, redisKeyPrefix = 'tg:' }: AppOptions,

@@ -6,23 +6,13 @@
  */
 import { limitChecks } from '../admission/limits.ts';
 import { refusalError } from '../admission/refusal.ts';
-import type {
-  AdmissionEngine,
-  AdmitRequest,
-  AdmitResult,
-  BudgetCheck,
-  GovernedEngine,
-  LimitsView,
-} from '../contract/admission.ts';
+import type { AdmitRequest, AdmitResult, BudgetCheck, GovernedEngine, LimitsView } from '../contract/admission.ts';
 import { gatewayError, retryAfterHeaders } from '../contract/errors.ts';
 import type { Principal } from '../contract/flow.ts';
 import type { Metrics } from '../platform/metrics.ts';
 
-/** Of an engine that cannot yet tell versions or money nothing of it is asked. */
-export type GateEngine = AdmissionEngine & Partial<GovernedEngine>;
-
 export type AdmissionGateOptions = {
-  engine: GateEngine;
+  engine: GovernedEngine;
   metrics: Metrics;
   /** What the rows of the current period add up to. */
   spentNanoUsd: (accountId: string, budget: Pick<BudgetCheck, 'scope' | 'period'>) => Promise<number>;
@@ -82,7 +72,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
   async function verify(caller: Caller & { isFresh(): boolean }): Promise<Principal> {
     const { principal } = caller;
     const { accountId } = principal;
-    const verdict = (await engine.checkAuth?.(accountId, authStamp(principal))) ?? 'ok';
+    const verdict = await engine.checkAuth(accountId, authStamp(principal));
     if (verdict === 'stale_auth') return renew(caller);
     if (verdict === 'ok' || caller.isFresh()) return principal;
     throw gatewayError('authUnavailable', {
@@ -92,7 +82,6 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
   }
 
   async function look(principal: Principal): Promise<LimitsView | null> {
-    if (engine.inspect === undefined) return null;
     const { accountId } = principal;
     const checks = { accountId, ...limitChecks(principal, { reservedTokens: 0, costNanoUsd: () => 0 }) };
     const view = await engine.inspect(checks);
@@ -107,7 +96,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
   async function renew(caller: Caller): Promise<Principal> {
     const principal = await caller.reload();
     const { account, key } = principal.authVersion;
-    await engine.raiseAuthVersion?.(principal.accountId, { account, key: { id: principal.keyId, version: key } });
+    await engine.raiseAuthVersion(principal.accountId, { account, key: { id: principal.keyId, version: key } });
     return principal;
   }
 
@@ -121,7 +110,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
 
   async function sumAndSeed(accountId: string, { scope, period }: BudgetCheck): Promise<void> {
     try {
-      await engine.seedBudget?.(accountId, { scope, period }, await spentNanoUsd(accountId, { scope, period }));
+      await engine.seedBudget(accountId, { scope, period }, await spentNanoUsd(accountId, { scope, period }));
     } catch (cause) {
       throw gatewayError('limitsUnavailable', {
         message: 'What this budget has spent cannot be read right now. Please try again in 1s.',
