@@ -1,7 +1,12 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import type { Every } from '../../src/admission/clock.ts';
-import { findProblem, hasMemoryLeft, watchRedisServer } from '../../src/admission/redis-server-watch.ts';
+import {
+  findProblem,
+  hasMemoryLeft,
+  watchRedisServer,
+  type ServerWatchOptions,
+} from '../../src/admission/redis-server-watch.ts';
 import { openRedis } from '../../src/platform/redis.ts';
 
 const info = (fields: Record<string, string | number>): string =>
@@ -53,7 +58,12 @@ async function openDescribedServer(t: Test, description: { text: string }): Prom
   return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-async function openSubject(t: Test, description: { text: string }, allowEviction: boolean) {
+async function openSubject(
+  t: Test,
+  description: { text: string },
+  allowEviction: boolean,
+  further: Pick<ServerWatchOptions, 'findFurtherProblem' | 'onRestart'> = {},
+) {
   const redis = openRedis(await openDescribedServer(t, description), { info: () => {}, warn: () => {} });
   t.teardown(() => redis.disconnect());
   const lines: string[] = [];
@@ -66,9 +76,9 @@ async function openSubject(t: Test, description: { text: string }, allowEviction
     poll = work;
     return () => {};
   };
-  const watch = watchRedisServer(redis, { log, allowEviction, every });
+  const watch = watchRedisServer(redis, { log, allowEviction, every, ...further });
   t.teardown(() => watch.close());
-  return { watch, lines, poll: async () => poll() };
+  return { watch, lines, redis, poll: async () => poll() };
 }
 
 t.test('is not ready when the server evicts', async (t) => {
@@ -97,4 +107,37 @@ t.test('notices when the memory fills up and when it is free again', async (t) =
   description.text = info({ maxmemory: 1000, used_memory: 100 });
   await poll();
   t.equal(watch.hasHeadroom(), true);
+});
+
+t.test('is not ready when there is a further reason', async (t) => {
+  const further = { findFurtherProblem: async () => 'laid out otherwise' };
+  const { watch } = await openSubject(t, { text: info({}) }, false, further);
+  await t.rejects(watch.ready, /laid out otherwise/);
+  t.equal(watch.isFit(), false);
+});
+
+t.test('tells when another process answers after a reconnect, or one that hides which it is', async (t) => {
+  const description = { text: info({ run_id: 'first' }) };
+  const asked = { times: 0, restarts: 0 };
+  const { watch, redis } = await openSubject(t, description, false, {
+    findFurtherProblem: async () => {
+      asked.times += 1;
+      return null;
+    },
+    onRestart: () => {
+      asked.restarts += 1;
+    },
+  });
+  await watch.ready;
+  const restarts: number[] = [];
+  for (const runId of ['first', 'second', 'second', '', '']) {
+    description.text = info(runId === '' ? {} : { run_id: runId });
+    const before = asked.times;
+    redis.disconnect(true);
+    while (asked.times === before) await new Promise((resolve) => setTimeout(resolve, 5));
+    await redis.info();
+    await new Promise((resolve) => setImmediate(resolve));
+    restarts.push(asked.restarts);
+  }
+  t.same(restarts, [0, 1, 1, 2, 3]);
 });
