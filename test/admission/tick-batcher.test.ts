@@ -1,5 +1,11 @@
+import type { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
-import { createTickBatcher, type TickBatcher, type TickBatcherOptions } from '../../src/admission/tick-batcher.ts';
+import {
+  createTickBatcher,
+  type TickBatcher,
+  type TickBatcherOptions,
+  type TickReply,
+} from '../../src/admission/tick-batcher.ts';
 import {
   admitOperation,
   emptyPlan,
@@ -129,4 +135,67 @@ t.test('tells a lost lease from a reaped one when it renews', async (t) => {
   t.match(await batcher.submit(renewal), { reply: ['LOST'] });
   await batcher.submit(settleOperation(settlement(requestId(1), 'under'), emptyPlan));
   t.match(await batcher.submit(renewal), { reply: ['REAPED'] });
+});
+
+/** A client whose calls the test answers when it likes. */
+function createSilentRedis() {
+  const calls: { args: unknown[]; reject: (error: Error) => void; resolve: (reply: unknown) => void }[] = [];
+  const redis = {
+    status: 'ready',
+    evalsha: (...args: unknown[]) => new Promise((resolve, reject) => calls.push({ args, resolve, reject })),
+  };
+  return { calls, redis: redis as unknown as Redis };
+}
+
+function createBoundSubject(t: Test, boundMs: number) {
+  const { calls, redis } = createSilentRedis();
+  const opened = { times: 0 };
+  const batcher = createTickBatcher({
+    redis,
+    script: { text: '', sha: '' },
+    key: '',
+    header: () => [],
+    boundMs,
+    callsInFlight: 1,
+    queueLimit: 2000,
+    nowMs: () => 0,
+    onIncarnation: () => {},
+    onOpen: () => {
+      opened.times += 1;
+    },
+    onClose: () => {},
+  });
+  t.teardown(() => batcher.stop());
+  return { calls, batcher, opened };
+}
+
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+t.test('stays closed when one call of 64 operations from many turns is late', async (t) => {
+  const { calls, batcher, opened } = createBoundSubject(t, 200);
+  const first = batcher.submit(admission(0));
+  await nextTurn();
+  const others: Promise<TickReply>[] = [];
+  for (const serial of range(63)) {
+    others.push(batcher.submit(admission(1 + serial)));
+    await nextTurn();
+  }
+  t.equal(calls.length, 1, 'the others wait for the first call');
+  calls[0]?.resolve(['incarnation', ['OK']]);
+  await first;
+  await nextTurn();
+  t.equal(calls.length, 2);
+  t.ok((await Promise.all(others)).every(({ kind }) => kind === 'ambiguous'));
+  calls[1]?.reject(new Error('Command timed out'));
+  await nextTurn();
+  t.equal(opened.times, 0);
+});
+
+t.test('counts one failure for each call that is late, and opens at the fifth', async (t) => {
+  const { batcher, opened } = createBoundSubject(t, 5);
+  for (const serial of range(4)) t.match(await batcher.submit(admission(serial)), { kind: 'ambiguous' });
+  t.equal(opened.times, 0);
+  t.match(await batcher.submit(admission(4)), { kind: 'ambiguous' });
+  t.equal(opened.times, 1);
+  t.same(await batcher.submit(admission(5)), { kind: 'unsent' });
 });
