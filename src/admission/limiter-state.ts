@@ -266,6 +266,28 @@ export function createLimiterState(times: LeaseTimes) {
     };
   }
 
+  /** The buckets as JSON, for a journal. Budgets are not in it: their rows say what was spent. */
+  const snapshot = (): unknown =>
+    Array.from(levels, ([name, { balanceMilli, refilledAtMicros, forgetAtMs }]) => [
+      name,
+      balanceMilli,
+      refilledAtMicros,
+      forgetAtMs,
+    ]);
+
+  /** Takes what `snapshot` gave, over what is there already; anything else is left out. */
+  function restore(saved: unknown): void {
+    for (const entry of Array.isArray(saved) ? saved : []) {
+      const [name, ...numbers]: unknown[] = Array.isArray(entry) ? entry : [];
+      const [balanceMilli, refilledAtMicros, forgetAtMs] = numbers
+        .filter((one) => Number.isSafeInteger(one))
+        .map(Number);
+      if (typeof name !== 'string' || balanceMilli === undefined) continue;
+      if (refilledAtMicros === undefined || forgetAtMs === undefined) continue;
+      levels.set(name, { balanceMilli, refilledAtMicros, forgetAtMs });
+    }
+  }
+
   function seedBudget(budget: Pick<BudgetCheck, 'scope' | 'period'>, spentNanoUsd: number, nowMicros: number): void {
     book.seed(budget, clampMoney(spentNanoUsd), Math.floor(nowMicros / 1000));
   }
@@ -278,6 +300,8 @@ export function createLimiterState(times: LeaseTimes) {
     reap,
     sweep,
     inspect,
+    snapshot,
+    restore,
     seedBudget,
     raiseAuthVersion: (accountId: string, raised: RaisedVersions) => versions.raise(accountId, raised),
     isAuthCurrent: (accountId: string, stamp: AuthStamp) => versions.isCurrent(accountId, stamp),

@@ -104,6 +104,23 @@ t.test('forgets what no longer matters when it sweeps', async (t) => {
   t.same(world.state.sizes(), { buckets: 0, leases: 0, scopes: 0, tombstones: 0 });
 });
 
+t.test('goes on with the buckets of a snapshot, and leaves out what is none', async (t) => {
+  const before = createWorld();
+  const limits = { requestsPerMinute: 10, tokensPerMinute: 1000, tokens: 400 };
+  await (await before.createReplica()).engine.admit(admitRequest(requestId(1), limits));
+  const saved: unknown = JSON.parse(JSON.stringify(before.state.snapshot()));
+  const after = createWorld();
+  await after.moveClock(12_000);
+  for (const unknown of [null, 'x', {}, [null, 1, ['a'], ['a', 1], ['a', 'b', 1, 2], [1, 2, 3, 4]]]) {
+    after.state.restore(unknown);
+  }
+  t.equal(after.state.sizes().buckets, 0);
+  after.state.restore(saved);
+  t.match(await (await after.createReplica()).engine.admit(admitRequest(requestId(2), limits)), {
+    buckets: [{ remaining: 9 }, { remaining: 400 }],
+  });
+});
+
 t.test('runs on timers of its own that stop when it is closed', async (t) => {
   const engine = createInProcessEngine({
     clock: { nowMicros: () => startMs * 1000 },
