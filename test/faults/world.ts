@@ -43,6 +43,8 @@ export type World = {
   upstream: MockUpstream;
   driver: Driver;
   startGateway: () => Promise<Gateway>;
+  /** The command line, in a process of its own; what it said, or an error when it fails. */
+  command: (...words: string[]) => Promise<string>;
   createKey: (name: string, limits?: Partial<Limits>) => Promise<{ name: string; token: string; keyId: string }>;
   rows: () => Promise<UsageRow[]>;
 };
@@ -67,6 +69,7 @@ export async function openWorld(t: Test): Promise<World> {
   const redisProxy = await openFaultProxy(t, redis.url, 6379);
   const databaseProxy = await openFaultProxy(t, database.url, 5432);
   const { pepper } = derivePepper(secret);
+  const stores = { DATABASE_URL: databaseProxy.url, REDIS_URL: redisProxy.url, TOLLGATE_SECRET: secret };
   return {
     database,
     redis,
@@ -74,12 +77,8 @@ export async function openWorld(t: Test): Promise<World> {
     databaseProxy,
     upstream,
     driver,
-    startGateway: () =>
-      startGateway(t, upstream, {
-        DATABASE_URL: databaseProxy.url,
-        REDIS_URL: redisProxy.url,
-        TOLLGATE_SECRET: secret,
-      }),
+    startGateway: () => startGateway(t, upstream, { stores, folder: temporaryFolder(t) }),
+    command: (...words) => runCommand(words, { stores, folder: temporaryFolder(t) }),
     async createKey(name, limits = {}) {
       const { token, keyId } = await issueKey(database.db, {
         email: `${name}@example.com`,
@@ -130,25 +129,31 @@ async function startOwnRedis(t: Test): Promise<OwnRedis> {
   return { url: server.url, admin, signal };
 }
 
-export async function startGateway(
-  t: Test,
-  upstream: Pick<MockUpstream, 'url'>,
-  environment: Readonly<Record<string, string>>,
-): Promise<Gateway> {
+export function temporaryFolder(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'tollgate-faults-'));
-  const configPath = join(folder, 'gateway.yaml');
-  writeFileSync(configPath, gatewayYaml);
+  writeFileSync(join(folder, 'gateway.yaml'), gatewayYaml);
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+type Place = {
+  /** What it stores in; none of them is the embedded mode, which keeps everything in the folder. */
+  stores: Readonly<Record<string, string>>;
+  folder: string;
+};
+
+const environmentOf = ({ stores, folder }: Place): Record<string, string> => ({
+  PATH: process.env['PATH'] ?? '',
+  LOG_LEVEL: 'warn',
+  TOLLGATE_CONFIG: join(folder, 'gateway.yaml'),
+  TOLLGATE_DATA: join(folder, 'data'),
+  ...stores,
+});
+
+export async function startGateway(t: Test, upstream: Pick<MockUpstream, 'url'>, place: Place): Promise<Gateway> {
+  const provider = { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url };
   const child = spawn(process.execPath, [main, 'serve'], {
-    env: {
-      PATH: process.env['PATH'] ?? '',
-      PORT: '0',
-      LOG_LEVEL: 'warn',
-      TOLLGATE_CONFIG: configPath,
-      TOLLGATE_DATA: folder,
-      OPENAI_API_KEY: 'sk-upstream',
-      OPENAI_BASE_URL: upstream.url,
-      ...environment,
-    },
+    env: { ...environmentOf(place), ...provider, PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = once(child, 'exit');
@@ -158,12 +163,20 @@ export async function startGateway(
     await exited;
     return child.exitCode;
   };
-  t.teardown(async () => {
-    await end('SIGKILL');
-    rmSync(folder, { recursive: true, force: true });
-  });
+  t.teardown(() => end('SIGKILL'));
   const url = await untilReady(child, output);
   return { url, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM'), output };
+}
+
+async function runCommand(words: readonly string[], place: Place): Promise<string> {
+  const child = spawn(process.execPath, [main, ...words], {
+    env: environmentOf(place),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = collectOutput(child);
+  await once(child, 'close');
+  if (child.exitCode !== 0) throw new Error(`${words.join(' ')}: ${output()}`);
+  return output();
 }
 
 /** Its last words, for a test that fails. */
