@@ -9,6 +9,7 @@
  *   usage/ledger     the row into Postgres
  */
 import type { FastifyInstance } from 'fastify';
+import { type Kysely, sql } from 'kysely';
 import { createDeclaredProvider, dialects, registry } from '../providers/index.ts';
 import { createMonotonicWallClock } from './admission/clock.ts';
 import { createInProcessEngine } from './admission/in-process-engine.ts';
@@ -32,6 +33,7 @@ import { v1Scope } from './http/v1/scope.ts';
 import type { Logger } from './platform/logger.ts';
 import { createMetrics, type Metrics } from './platform/metrics.ts';
 import type { OpenDatabase } from './platform/postgres.ts';
+import { createProbes } from './platform/probes.ts';
 import { openRedis } from './platform/redis.ts';
 import { createUuidSource } from './platform/uuid.ts';
 import { createRouter } from './routing/router.ts';
@@ -54,6 +56,8 @@ export const known = {
 export type AppOptions = {
   config: GatewayConfig;
   database: OpenDatabase<StoreSchema>;
+  /** Connections for keys and for the ledger alone, so that neither waits behind anything else; `database` stands in. */
+  pools?: { auth: Kysely<StoreSchema>; drain: Kysely<StoreSchema> };
   pepper: string;
   log: Logger;
   /** How often the clocks of running requests are looked at. */
@@ -77,9 +81,10 @@ const flushDeadlineMs = 15_000;
 
 export async function createApp(options: AppOptions): Promise<App> {
   const { config, database, log } = options;
+  const { pools = { auth: database.db, drain: database.db } } = options;
   const metrics = createMetrics();
   const ledger = createLedger({
-    insert: (records) => insertUsageEvents(database.db, records),
+    insert: (records) => insertUsageEvents(pools.drain, records),
     batchRows: database.kind === 'pglite' ? pgliteBatchRows : postgresBatchRows,
     intervalMs: 100,
     capRows: ledgerCapRows,
@@ -91,7 +96,20 @@ export async function createApp(options: AppOptions): Promise<App> {
       log.warn({ err: error, waiting_rows: waitingRows }, 'usage rows wait for the database'),
     onPoison: (record, error) => log.error({ err: error, record }, 'the database refuses a usage row'),
   });
-  const { engine, closeEngine } = createEngine(options, ledger);
+  const { engine, closeEngine, pingRedis } = createEngine(options, ledger);
+  const questions = {
+    ...(database.kind === 'postgres' ? { postgres: () => sql`select 1`.execute(pools.auth) } : {}),
+    ...(pingRedis === null ? {} : { redis: pingRedis }),
+  };
+  for (const dep of Object.keys(questions)) metrics.degraded.set({ dep }, 0);
+  const probes = createProbes({
+    questions,
+    onChange(dep, isUp, error) {
+      metrics.degraded.set({ dep }, isUp ? 0 : 1);
+      if (isUp) log.info({ dependency: dep }, 'a store answers again');
+      else log.error({ dependency: dep, err: error }, 'a store does not answer');
+    },
+  });
   const providers = openProviders(config);
   const router = createRouter({
     catalogue: config.catalogue,
@@ -124,7 +142,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const serveChat = createChatCorridor({ router, gate, relay, metrics });
   const authenticator = createKeyAuthenticator({
     pepper: options.pepper,
-    findKey: (publicId) => findKeyByPublicId(database.db, publicId),
+    findKey: (publicId) => findKeyByPublicId(pools.auth, publicId),
     tierOf: (tierId) => config.tiers[tierId],
     clock: () => Date.now(),
   });
@@ -163,11 +181,18 @@ export async function createApp(options: AppOptions): Promise<App> {
       if (isDraining) return 'draining';
       return isReady ? null : 'the admission engine has no contact with its store yet';
     },
+    dependencies: () => ({
+      postgres: database.kind === 'postgres' ? stateOf('postgres') : 'embedded',
+      redis: pingRedis === null ? 'embedded' : stateOf('redis'),
+    }),
     observe: () => {
       metrics.openLeases.set(engine.openLeases());
       metrics.journalDepth.set(ledger.depth());
     },
   });
+  function stateOf(name: string): 'ok' | 'degraded' {
+    return probes.isUp(name) ? 'ok' : 'degraded';
+  }
   engine.ready.then(
     () => {
       isReady = true;
@@ -180,6 +205,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     metrics,
     async close(drain) {
       isDraining = true;
+      probes.close();
       await pause(drain.delayMs);
       server.server.close();
       server.server.closeIdleConnections();
@@ -206,10 +232,10 @@ type ReadyEngine = GovernedEngine & { ready: Promise<void> };
 function createEngine(
   { config, log, redisKeyPrefix = 'tg:' }: AppOptions,
   sink: UsageSink,
-): { engine: ReadyEngine; closeEngine: () => Promise<void> } {
+): { engine: ReadyEngine; closeEngine: () => Promise<void>; pingRedis: (() => Promise<unknown>) | null } {
   if (config.redisUrl === null) {
     const engine = createInProcessEngine({ clock: createMonotonicWallClock(), sink });
-    return { engine: { ...engine, ready: Promise.resolve() }, closeEngine: () => engine.close() };
+    return { engine: { ...engine, ready: Promise.resolve() }, closeEngine: () => engine.close(), pingRedis: null };
   }
   const url = config.redisUrl.reveal();
   const limiter = openRedis(url, log, { name: 'tollgate-limiter' });
@@ -217,6 +243,7 @@ function createEngine(
   const engine = createRedisEngine({ limiter, background, sink, log, keyPrefix: redisKeyPrefix });
   return {
     engine,
+    pingRedis: () => limiter.ping(),
     async closeEngine() {
       await engine.close();
       limiter.disconnect();

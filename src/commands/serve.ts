@@ -10,6 +10,7 @@ import { holdSingleReplicaLock } from '../platform/postgres.ts';
 import { listKeys } from '../store/api-keys.ts';
 import { ensureUsagePartitions } from '../store/usage-partitions.ts';
 import type { Command, CommandIo } from './command.ts';
+import { openPools } from './open-pools.ts';
 import { openStore, type OpenStore } from './open-store.ts';
 import { welcome } from './welcome.ts';
 
@@ -34,10 +35,17 @@ export const serve: Command = {
     for (const warning of config.warnings) log.warn({ warning }, 'configuration');
     const store = await openStore(config, { log });
     const releaseReplica = await holdAlone(config, log);
+    const { pools, close: closePools } = await openPools(config, log);
     try {
       await ensureUsagePartitions(store.db, { fromMs: Date.now() - dayMs, days: partitionDays, log });
       const firstKey = await issueKeys(config, store);
-      const app = await createApp({ config, database: store, pepper: store.pepper, log });
+      const app = await createApp({
+        config,
+        database: store,
+        ...(pools === null ? {} : { pools }),
+        pepper: store.pepper,
+        log,
+      });
       collectProcessMetrics(app.metrics);
       const stopUpkeep = startUpkeep(store, log);
       await app.server.listen({
@@ -54,6 +62,7 @@ export const serve: Command = {
       log.info({}, 'stopped');
     } finally {
       await releaseReplica();
+      await closePools();
       await store.close();
       flush();
     }

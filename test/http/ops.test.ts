@@ -23,7 +23,11 @@ t.test('says that it is alive, ready, and what it counts, without a key', async 
   }
   const ready = await get(gateway, '/readyz');
   t.equal(ready.status, 200);
-  t.same(await ready.json(), { status: 'ready' });
+  t.same(await ready.json(), {
+    status: 'ready',
+    degraded: false,
+    dependencies: { postgres: 'ok', redis: 'embedded' },
+  });
   const metrics = await get(gateway, '/metrics');
   t.match(metrics.headers.get('content-type'), /^text\/plain; version=0\.0\.4/);
   t.match(await metrics.text(), /^# HELP tollgate_requests_total /m);
@@ -52,7 +56,7 @@ t.test('is alive and not ready while it drains, serves to the end, and says good
   const notReady = await get(gateway, '/readyz');
   t.equal(notReady.status, 503);
   t.equal(notReady.headers.get('retry-after'), '1');
-  t.same(await notReady.json(), { status: 'not ready', reason: 'draining' });
+  t.match(await notReady.json(), { status: 'not ready', reason: 'draining', degraded: false });
   t.equal((await get(gateway, '/healthz')).status, 200, 'alive');
   const late = await post(gateway, token, { model: 'gpt-4o-mini', messages });
   t.equal(late.status, 200, 'balancers may still send');
