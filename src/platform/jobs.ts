@@ -19,6 +19,8 @@ export type JobsOptions<Schema> = {
   onEnd?(end: JobEnd): void;
   /** How often the clock and the queues are looked at. A poll is a query even when there is nothing to do. */
   pollSeconds?: number;
+  /** Until the first start, which creates the schema: a gateway that lives for seconds should not pay for a queue. */
+  delayMs?: number;
   /** Wait after a failed start; doubles up to 30 s. */
   retryMs?: number;
 };
@@ -37,14 +39,16 @@ const retryCapMs = 30_000;
 const stopTimeoutMs = 10_000;
 
 export function startJobs<Schema>(options: JobsOptions<Schema>): Jobs {
-  const { log, pollSeconds = 15, retryMs = 1_000 } = options;
+  const { log, pollSeconds = 15, delayMs = 0, retryMs = 1_000 } = options;
   const backend = backendOf(options);
   const stopping = new AbortController();
   let opening: Promise<PgBoss> | undefined;
-  const starting = keepTrying('start', async () => {
-    const boss = await bossOnce();
-    await boss.start();
-  });
+  const starting = rest(delayMs).then(() =>
+    keepTrying('start', async () => {
+      const boss = await bossOnce();
+      await boss.start();
+    }),
+  );
 
   function bossOnce(): Promise<PgBoss> {
     return (opening ??= createBoss(backend, { log, pollSeconds }));
@@ -59,10 +63,14 @@ export function startJobs<Schema>(options: JobsOptions<Schema>): Jobs {
         if (stopping.signal.aborted) return;
         log.warn({ err: error, step }, 'the job queue waits for its database');
       }
-      await pause(waitMs, undefined, { signal: stopping.signal }).catch(() => {
-        // Stopped: the loop sees it.
-      });
+      await rest(waitMs);
     }
+  }
+
+  async function rest(durationMs: number): Promise<void> {
+    await pause(durationMs, undefined, { signal: stopping.signal }).catch(() => {
+      // Stopped: whoever rests looks at the signal next.
+    });
   }
 
   async function run(name: string, handler: JobHandler, job: Job<unknown> | undefined): Promise<void> {

@@ -55,11 +55,13 @@ testBothKinds(t, async (t, database) => {
     });
     await Promise.all([good, bad]);
     await jobs.stop();
-    t.same(ends.map(({ name, result }) => `${name} ${result}`).sort(), ['bad failure', 'good success']);
+    // As sets: at the turn of a minute the good one is due again.
+    t.same(new Set(ends.map(({ name, result }) => `${name} ${result}`)), new Set(['bad failure', 'good success']));
     t.ok(ends.every(({ atMs }) => Math.abs(Date.now() - atMs) < 60_000));
     t.same(warnings, ['a job failed']);
     const { rows } = await sql<object>`
-      select name, state::text from pgboss.job where name in ('good', 'bad') order by name
+      select distinct name, state::text from pgboss.job
+      where name = 'bad' or (name = 'good' and state = 'completed') order by name
     `.execute(database.db);
     t.same(rows, [
       { name: 'bad', state: 'retry' },
@@ -134,6 +136,17 @@ t.test('ends at once when it is stopped before it ever started', async (t) => {
   t.same(warnings, ['the job queue waits for its database']);
 });
 
+t.test('leaves no trace when it is stopped before its delay is over', async (t) => {
+  const database = await createTestDatabase(t, { migrated: false });
+  const { jobs, warnings } = start(t, database, { delayMs: 3_600_000 });
+  const scheduled = jobs.schedule('never', always, async () => void t.fail('ran'));
+  await jobs.stop();
+  await scheduled;
+  t.same(warnings, []);
+  const { rows } = await sql<object>`select to_regnamespace('pgboss')::text as schema`.execute(database.db);
+  t.same(rows, [{ schema: null }]);
+});
+
 t.test('refuses a server without an address', async (t) => {
   const { db } = await createTestDatabase(t, { migrated: false });
   t.throws(() => startJobs({ database: { db, kind: 'postgres' }, url: null, log: { warn() {} } }), TypeError);
@@ -144,6 +157,11 @@ t.test('runs a job once when two replicas have it', async (t) => {
   const [one, two] = [start(t, database), start(t, database)];
   await Promise.race([firstRun(one.jobs, 'shared'), firstRun(two.jobs, 'shared')]);
   await Promise.all([one.jobs.stop(), two.jobs.stop()]);
-  t.match([...one.ends, ...two.ends], [{ name: 'shared', result: 'success' }]);
-  t.equal([...one.ends, ...two.ends].length, 1);
+  const ends = [...one.ends, ...two.ends];
+  const { rows } = await sql<object>`
+    select count(*)::int as jobs from pgboss.job where name = 'shared' and state = 'completed'
+  `.execute(database.db);
+  t.same(rows, [{ jobs: ends.length }], 'each job ran once');
+  // Two at most: the turn of a minute may lie within the test.
+  t.ok(ends.length === 1 || ends.length === 2);
 });
