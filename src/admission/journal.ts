@@ -126,8 +126,11 @@ type Parts = { id: string; file: JournalFile; segments: Segments; use: SegmentUs
 function createJournal({ id, file, segments, use, log }: Parts): Journal {
   let removing: Promise<void> = Promise.resolve();
   let removedBefore = 0;
+  let isClosed = false;
 
   function removeUnneeded(): void {
+    // The next start does it then.
+    if (isClosed) return;
     const firstNeeded = use.firstNeeded();
     if (firstNeeded <= removedBefore) return;
     removedBefore = firstNeeded;
@@ -164,6 +167,7 @@ function createJournal({ id, file, segments, use, log }: Parts): Journal {
     },
     sizeBytes: () => segments.totalBytes(),
     async close(deadlineMs = closeDeadlineMs) {
+      isClosed = true;
       await removing;
       await file.close(deadlineMs);
     },
