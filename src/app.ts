@@ -6,21 +6,19 @@
  *   gateway/chat-corridor   body understood, model resolved, limits asked
  *   gateway/relay    adapt, send, pipe, meter: per target until one answers
  *   gateway/settle   the one exit: slot, buckets, row, metrics, log line
- *   usage/ledger     the row into Postgres
+ *   engine.ts        the way of its row into Postgres: a stream and its drain, or a journal and the ledger
  */
+import { hostname } from 'node:os';
 import type { FastifyInstance } from 'fastify';
 import { type Kysely, sql } from 'kysely';
 import { createDeclaredProvider, dialects, registry } from '../providers/index.ts';
-import { createMonotonicWallClock } from './admission/clock.ts';
-import { createInProcessEngine } from './admission/in-process-engine.ts';
-import { createRedisEngine } from './admission/redis-engine.ts';
 import { tellAuthChange } from './auth/auth-change.ts';
 import { createKeyAuthenticator } from './auth/key-authenticator.ts';
 import { createOutboxWorker } from './auth/outbox-worker.ts';
 import type { GatewayConfig, ProviderConfig } from './config/types.ts';
-import type { GovernedEngine, UsageSink } from './contract/admission.ts';
 import type { ProviderAdapter } from './contract/provider.ts';
 import { createAdmissionGate } from './gateway/admission-gate.ts';
+import { openEngine } from './engine.ts';
 import { createChatCorridor } from './gateway/chat-corridor.ts';
 import { Exchange } from './gateway/exchange.ts';
 import { createRandomId } from './gateway/random-id.ts';
@@ -34,17 +32,16 @@ import type { Logger } from './platform/logger.ts';
 import { createMetrics, type Metrics } from './platform/metrics.ts';
 import type { OpenDatabase } from './platform/postgres.ts';
 import { createProbes } from './platform/probes.ts';
-import { openRedis } from './platform/redis.ts';
 import { createUuidSource } from './platform/uuid.ts';
 import { createRouter } from './routing/router.ts';
 import { findKeyByPublicId } from './store/api-keys.ts';
 import { type AuthChange, tellAuthChanges } from './store/auth-outbox.ts';
 import { spentNanoUsd } from './store/budgets.ts';
 import { findKeySpending } from './store/key-spending.ts';
+import { addRejections } from './store/rejections.ts';
 import type { StoreSchema } from './store/schema.ts';
-import { insertUsageEvents } from './store/usage-events.ts';
 import { createUpstreamClient } from './upstream/client.ts';
-import { createLedger } from './usage/ledger.ts';
+import { createRejectionCounter } from './usage/rejections.ts';
 
 /** What the configuration may name; the command line checks files with it. */
 export const known = {
@@ -73,9 +70,8 @@ export interface App {
   close(drain: { delayMs: number; deadlineMs: number }): Promise<void>;
 }
 
-const pgliteBatchRows = 200;
-const postgresBatchRows = 1000;
-const ledgerCapRows = 200_000;
+/** Proven limits, proven bad keys, and trouble of our own; other refusals are the caller's mistakes. */
+const countedStatuses: ReadonlySet<number> = new Set([401, 429, 503]);
 const outboxRows = 100;
 const flushDeadlineMs = 15_000;
 
@@ -83,20 +79,18 @@ export async function createApp(options: AppOptions): Promise<App> {
   const { config, database, log } = options;
   const { pools = { auth: database.db, drain: database.db } } = options;
   const metrics = createMetrics();
-  const ledger = createLedger({
-    insert: (records) => insertUsageEvents(pools.drain, records),
-    batchRows: database.kind === 'pglite' ? pgliteBatchRows : postgresBatchRows,
-    intervalMs: 100,
-    capRows: ledgerCapRows,
-    retryMs: 200,
-    onWritten: (records) => {
-      for (const { rank } of records) metrics.usageRows.inc({ rank: String(rank) });
-    },
-    onFailure: (error, waitingRows) =>
-      log.warn({ err: error, waiting_rows: waitingRows }, 'usage rows wait for the database'),
-    onPoison: (record, error) => log.error({ err: error, record }, 'the database refuses a usage row'),
+  const {
+    engine,
+    pingRedis,
+    depth,
+    close: closeEngine,
+  } = await openEngine({
+    config,
+    database: { db: pools.drain, kind: database.kind },
+    log,
+    metrics,
+    redisKeyPrefix: options.redisKeyPrefix ?? 'tg:',
   });
-  const { engine, closeEngine, pingRedis } = createEngine(options, ledger);
   const questions = {
     ...(database.kind === 'postgres' ? { postgres: () => sql`select 1`.execute(pools.auth) } : {}),
     ...(pingRedis === null ? {} : { redis: pingRedis }),
@@ -157,6 +151,14 @@ export async function createApp(options: AppOptions): Promise<App> {
     return isHeard;
   }
 
+  const replica = `${hostname()}:${process.pid}`;
+  const rejections = createRejectionCounter({
+    insert: (counts) => addRejections(database.db, replica, counts),
+    clock: () => Date.now(),
+    onFailure: (error, waitingSeries) =>
+      log.warn({ err: error, waiting_series: waitingSeries }, 'counts of refusals wait for the database'),
+  });
+
   let isDraining = false;
   let isReady = false;
   const server = createServer({
@@ -173,6 +175,9 @@ export async function createApp(options: AppOptions): Promise<App> {
     router,
     findSpending: (principal) => findKeySpending(database.db, principal, Date.now()),
     metrics,
+    onRefusal: (refusal) => {
+      if (countedStatuses.has(refusal.status)) rejections.count(refusal);
+    },
     isDraining: () => isDraining,
   });
   await server.register(opsScope, {
@@ -187,7 +192,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     }),
     observe: () => {
       metrics.openLeases.set(engine.openLeases());
-      metrics.journalDepth.set(ledger.depth());
+      metrics.journalDepth.set(depth());
     },
   });
   function stateOf(name: string): 'ok' | 'degraded' {
@@ -217,40 +222,15 @@ export async function createApp(options: AppOptions): Promise<App> {
       await server.close();
       watchdog.close();
       await outbox.close();
-      await closeEngine();
-      const left = await ledger.close(flushDeadlineMs);
-      if (left.length > 0) log.error({ rows: left.length }, 'usage rows could not be written before the end');
+      await closeEngine(flushDeadlineMs);
+      const uncounted = await rejections.close(flushDeadlineMs);
+      if (uncounted > 0) log.error({ refusals: uncounted }, 'refusals could not be counted before the end');
       await upstream.destroy();
     },
   };
 }
 
 const pause = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));
-
-type ReadyEngine = GovernedEngine & { ready: Promise<void> };
-
-function createEngine(
-  { config, log, redisKeyPrefix = 'tg:' }: AppOptions,
-  sink: UsageSink,
-): { engine: ReadyEngine; closeEngine: () => Promise<void>; pingRedis: (() => Promise<unknown>) | null } {
-  if (config.redisUrl === null) {
-    const engine = createInProcessEngine({ clock: createMonotonicWallClock(), sink });
-    return { engine: { ...engine, ready: Promise.resolve() }, closeEngine: () => engine.close(), pingRedis: null };
-  }
-  const url = config.redisUrl.reveal();
-  const limiter = openRedis(url, log, { name: 'tollgate-limiter' });
-  const background = openRedis(url, log, { name: 'tollgate-background', commandTimeoutMs: 2000 });
-  const engine = createRedisEngine({ limiter, background, sink, log, keyPrefix: redisKeyPrefix });
-  return {
-    engine,
-    pingRedis: () => limiter.ping(),
-    async closeEngine() {
-      await engine.close();
-      limiter.disconnect();
-      background.disconnect();
-    },
-  };
-}
 
 function openProviders(config: GatewayConfig): Map<string, Provider> {
   return new Map(config.providers.map((entry) => [entry.id, openProvider(entry)]));

@@ -5,10 +5,12 @@ import { generateApiKey } from '../auth/api-key.ts';
 import { loadConfig } from '../config/load.ts';
 import type { GatewayConfig } from '../config/types.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
+import { startJobs } from '../platform/jobs.ts';
 import { collectProcessMetrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
 import { listKeys } from '../store/api-keys.ts';
 import { ensureUsagePartitions } from '../store/usage-partitions.ts';
+import { rollUpClosedHours } from '../usage/rollups.ts';
 import type { Command, CommandIo } from './command.ts';
 import { openPools } from './open-pools.ts';
 import { openStore, type OpenStore } from './open-store.ts';
@@ -16,6 +18,8 @@ import { welcome } from './welcome.ts';
 
 const dayMs = 86_400_000;
 const partitionDays = 8;
+/** The queue makes its own tables at its first start; a gateway that lives for seconds need not pay for them. */
+const jobsDelayMs = 30_000;
 /** Endpoint removal and SIGTERM race in a cluster; on a desk nobody wants to wait. Spec: reliability 7. */
 const drainInProduction = { delayMs: 10_000, deadlineMs: 275_000 };
 const drainInDevelopment = { delayMs: 0, deadlineMs: 5_000 };
@@ -47,7 +51,7 @@ export const serve: Command = {
         log,
       });
       collectProcessMetrics(app.metrics);
-      const stopUpkeep = startUpkeep(store, log);
+      const stopUpkeep = startUpkeep(config, store, log);
       await app.server.listen({
         host: config.host,
         port: config.port,
@@ -56,7 +60,7 @@ export const serve: Command = {
       announce(config, app, { firstKey, io, log });
       const signal = await firstSignal();
       log.info({ signal }, 'stopping');
-      stopUpkeep();
+      await stopUpkeep();
       onSecondSignal(() => process.exit(1));
       await app.close(config.environment === 'production' ? drainInProduction : drainInDevelopment);
       log.info({}, 'stopped');
@@ -84,14 +88,22 @@ async function holdAlone(config: GatewayConfig, log: Logger): Promise<() => Prom
   );
 }
 
-function startUpkeep(store: OpenStore, log: Logger): () => void {
+/** What keeps the tables in order. Every replica may run it: partitions are made if absent, jobs take turns by locks. */
+function startUpkeep(config: GatewayConfig, store: OpenStore, log: Logger): () => Promise<void> {
   const timer = setInterval(() => {
     ensureUsagePartitions(store.db, { fromMs: Date.now(), days: partitionDays, log }).catch((error: unknown) =>
       log.warn({ err: error }, 'day partitions could not be made; rows go to the default partition'),
     );
   }, dayMs / 24);
   timer.unref();
-  return () => clearInterval(timer);
+  const jobs = startJobs({ database: store, url: config.databaseUrl?.reveal() ?? null, log, delayMs: jobsDelayMs });
+  void jobs.schedule('usage-rollups', '5 * * * *', async (signal) => {
+    await rollUpClosedHours(store.db, { nowMs: Date.now(), signal });
+  });
+  return async () => {
+    clearInterval(timer);
+    await jobs.stop();
+  };
 }
 
 /** The operator's own key, and on a desk without any key one to begin with, which is shown this once. */

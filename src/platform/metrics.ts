@@ -87,7 +87,7 @@ export function createMetrics() {
     }),
     degraded: new Gauge({
       name: 'tollgate_degraded',
-      help: '1 while a store that this process depends on does not answer.',
+      help: 'Is 1 while a store that this process depends on does not answer.',
       labelNames: ['dep'] as const,
       registers,
     }),
@@ -117,6 +117,16 @@ export function createMetrics() {
     journalDepth: new Gauge({
       name: 'tollgate_journal_depth',
       help: 'Usage rows that wait for Postgres.',
+      registers,
+    }),
+    streamDepth: new Gauge({
+      name: 'tollgate_usage_stream_depth',
+      help: 'Usage rows that wait in the stream, for all replicas together.',
+      registers,
+    }),
+    deadLetters: new Counter({
+      name: 'tollgate_usage_dead_letter_total',
+      help: 'Entries of the usage stream that no row could be made of.',
       registers,
     }),
     usageRows: new Counter({

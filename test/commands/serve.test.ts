@@ -6,14 +6,20 @@ import { join } from 'node:path';
 import OpenAI from 'openai';
 import t from 'tap';
 import { generateApiKey } from '../../src/auth/api-key.ts';
-import { createTestDatabase } from '../support/database.ts';
+import { openRedis } from '../../src/platform/redis.ts';
+import { createTestDatabase, silentLog } from '../support/database.ts';
 import { completion, sendJson, startUpstream } from '../support/upstream.ts';
 
 type Tap = Parameters<typeof createTestDatabase>[0];
 type Running = { child: ChildProcess; url: string; stderr: () => string; stdout: () => string };
 
 const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
-const redisUrl = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379';
+/** A numbered database of its own: a gateway with the usual key names drains whatever stream it finds. */
+function redisUrlOf(number: number): string {
+  const url = new URL(process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379');
+  url.pathname = `/${number}`;
+  return url.href;
+}
 
 function temporaryFolder(t: Tap): string {
   const folder = mkdtempSync(join(tmpdir(), 'tollgate-serve-'));
@@ -82,6 +88,14 @@ t.test('one command gives a key once, streams from the demo, and ends cleanly', 
 t.test('with Postgres, Redis and a provider it relays, and the row is in Postgres', async (t) => {
   const database = await createTestDatabase(t, { migrated: false });
   const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('hello')));
+  const redisUrl = redisUrlOf(9);
+  const redis = openRedis(redisUrl, silentLog);
+  await once(redis, 'ready');
+  await redis.flushdb();
+  t.teardown(async () => {
+    await redis.flushdb();
+    redis.disconnect();
+  });
   const { token } = generateApiKey();
   const running = await startReady(t, {
     TOLLGATE_DATA: temporaryFolder(t),

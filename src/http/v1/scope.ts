@@ -21,6 +21,8 @@ export type V1Options = {
   router: Router;
   findSpending: KeyRouteOptions['findSpending'];
   metrics: Metrics;
+  /** A request that was turned away before it ran. */
+  onRefusal(refusal: { accountId: string | null; keyId: string | null; reason: string; status: number }): void;
   isDraining(): boolean;
 };
 
@@ -34,7 +36,7 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
   acceptJsonAsBuffer(app);
   app.setErrorHandler((thrown, request, reply) => {
     const error = asGatewayError(thrown, request);
-    if (!request.isAdmitted) logRefusal(request, error);
+    if (!request.isAdmitted) refuse(request, error);
     // Fastify closes the connection of a body that it refused. A client that is still writing would be reset and never
     // read why; left open, Node reads the rest away.
     void reply.header('connection', reply.raw.shouldKeepAlive ? 'keep-alive' : 'close');
@@ -42,13 +44,24 @@ export function v1Scope(app: FastifyInstance, options: V1Options, done: () => vo
   });
   app.setNotFoundHandler((request, reply) => {
     const error = notFound(app, request);
-    logRefusal(request, error);
+    refuse(request, error);
     return sendError(reply, error);
   });
   registerChatCompletions(app, { serveChat: options.serveChat, callers });
   registerModels(app, { router: options.router, callers });
   registerKey(app, { callers, gate: options.gate, findSpending: options.findSpending });
   done();
+
+  function refuse(request: FastifyRequest, error: GatewayError): void {
+    logRefusal(request, error);
+    const { principal } = request;
+    options.onRefusal({
+      accountId: principal?.accountId ?? null,
+      keyId: principal?.keyId ?? null,
+      reason: error.kind,
+      status: error.status,
+    });
+  }
 }
 
 /**
