@@ -2,13 +2,12 @@
  * Public names and tiers. Checks what a schema cannot: that each target leads somewhere, that names do not run in a
  * circle, and warns of what will start but will not do what its author hoped.
  */
-import type { BudgetPeriod } from '../contract/admission.ts';
-import { type BudgetLimits, budgetPeriods } from '../contract/budgets.ts';
 import type { ModelAllowance, ModelSpec, Tier } from '../contract/flow.ts';
+import { readBudgets, warnOfUnpriced } from './budgets.ts';
 import { hint } from './nearest-name.ts';
 import { formatPlace, type Path, type Report } from './report.ts';
 import type { GatewayFile } from './schema.ts';
-import { type Parsed, parseBudgetUsd, parseCount, parseHistoryDays, parsePriceUsd, valueOr } from './units.ts';
+import { type Parsed, parseCount, parseHistoryDays, parsePriceUsd, valueOr } from './units.ts';
 import type { YamlFile } from './yaml-file.ts';
 
 type Context = {
@@ -135,6 +134,7 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
   }
   const budgets = readBudgets(id, entry.budget ?? {}, context);
   const hasBudgets = Object.keys(budgets).length > 0;
+  if (hasBudgets) warnOfUnpriced(id, entry.models, context);
   return {
     id,
     priceUsd: take('price', parsePriceUsd, '0'),
@@ -147,21 +147,6 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
     historyDays: take('history', parseHistoryDays, null),
     models: readAllowance(id, entry.models, context),
   };
-}
-
-function readBudgets(
-  id: string,
-  written: NonNullable<TierEntry['budget']>,
-  { file, report }: Pick<Context, 'file' | 'report'>,
-): BudgetLimits {
-  const budgets = budgetPeriods.flatMap((period): [BudgetPeriod, number][] => {
-    const amount = written[period];
-    if (amount === undefined) return [];
-    const path = ['tiers', id, 'budget', period];
-    report.record(path, file.display(path, String(amount)), formatPlace(file.place(path)));
-    return [[period, valueOr(parseBudgetUsd(amount), 0)]];
-  });
-  return Object.fromEntries(budgets);
 }
 
 function readAllowance(

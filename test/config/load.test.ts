@@ -219,3 +219,26 @@ t.test('reads the budgets of a tier, and has none when the file says none', (t) 
   ]);
   t.end();
 });
+
+t.test('warns of models that a budget shuts out because they have no price', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/gateway.yaml',
+    [
+      'models: { good: acme/one, bad: [worse, acme/one], worse: acme/new }',
+      'tiers:',
+      '  bounded: { models: [good, bad, one, "acme/*"], budget: { daily: 5 } }',
+      '  all: { models: "*", budget: { total: 5 } }',
+      '  free: { models: "*" }',
+    ].join('\n'),
+  );
+  t.same(
+    sandbox.load().warnings.filter((line) => line.includes('budget')),
+    [
+      'gateway.yaml:3:58  tiers.bounded.budget: bad has no price, so it is refused under a budget',
+      'gateway.yaml:4:31  tiers.all.budget: bad has no price, so it is refused under a budget',
+      'gateway.yaml:4:31  tiers.all.budget: worse has no price, so it is refused under a budget',
+    ],
+  );
+  t.end();
+});

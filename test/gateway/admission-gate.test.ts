@@ -5,6 +5,7 @@ import type {
   AdmitResult,
   AuthStamp,
   BudgetCheck,
+  BudgetState,
   GovernedEngine,
 } from '../../src/contract/admission.ts';
 import { GatewayError, gatewayError } from '../../src/contract/errors.ts';
@@ -28,6 +29,7 @@ const principal = (key: number): Principal => ({
 
 type World = {
   gate: AdmissionGate;
+  engine: GovernedEngine;
   metrics: Metrics;
   /** What was asked of the engine and of the rows, in order. */
   calls: string[];
@@ -72,7 +74,7 @@ function createWorld(
     calls.push('sum');
     return spent();
   };
-  return { gate: createAdmissionGate({ engine, metrics, spentNanoUsd }), metrics, calls, asked };
+  return { gate: createAdmissionGate({ engine, metrics, spentNanoUsd }), engine, metrics, calls, asked };
 }
 
 function prepare({ accountId, keyId, authVersion }: Principal): { ask: AdmitRequest } {
@@ -199,4 +201,25 @@ t.test('goes by a fresh snapshot, and by no other, when the engine cannot be rea
   t.same(await gate.verify({ ...caller(), isFresh: () => true }), principal(1));
   const error = await refusalOf(t, gate.verify({ ...caller(), isFresh: () => false }));
   t.match(error, { status: 503, code: 'auth_unavailable' });
+});
+
+t.test('looks at every limit without a cost, and first sums what nobody knew', async (t) => {
+  const known: BudgetState[] = [];
+  const { gate, calls, engine } = createWorld([]);
+  const asked: Parameters<GovernedEngine['inspect']>[0][] = [];
+  engine.inspect = async (request) => {
+    asked.push(request);
+    return { buckets: [], concurrency: [], budgets: known };
+  };
+  const caller = principal(1);
+  const limits = { ...none, requestsPerMinute: 5, budgets: { daily: 100 } };
+  await gate.look({ ...caller, keyLimits: limits });
+  t.same(calls, ['sum', 'seed a1 key:k1 daily 42']);
+  t.match(asked[0], { accountId: 'a1', budgets: [{ scope: 'key:k1', period: 'daily', costNanoUsd: 0 }] });
+  t.equal(asked.length, 2);
+  known.push({ scope: 'key:k1', period: 'daily', limitNanoUsd: 100, remainingNanoUsd: 58, resetsAtMs: 0 });
+  t.match(await gate.look({ ...caller, keyLimits: limits }), { budgets: [{ remainingNanoUsd: 58 }] });
+  t.equal(asked.length, 3, 'what is known is not summed again');
+  engine.inspect = async () => null;
+  t.equal(await gate.look(caller), null);
 });
