@@ -1,12 +1,20 @@
 -- ADMIT, and what looks at limits without taking anything. Check all, then write all: a refusal consumes nothing.
 
-local function parseSlots(plan)
-  local slots = {}
+local parsedSlots = {}
+
+local function slotsOf(plan)
+  local slots = parsedSlots[plan]
+  if slots then return slots end
+  slots = {}
+  parsedSlots[plan] = slots
   for scope, limit in string.gmatch(plan, '(%S+) (%d+)\n') do
     slots[#slots + 1] = { key = base .. 'c:' .. scope, limit = tonumber(limit) }
   end
   return slots
 end
+
+-- What this call knows of lease sets: how many live, which are sets at all, and which got their time to live.
+local liveBySlot, soundSlots, freshSlots = {}, {}, {}
 
 local function slotWait(slot, live)
   if slot.limit == 0 then return -1 end
@@ -23,7 +31,14 @@ local function withBalances(reply, buckets)
 end
 
 local function countLive(slot)
-  return redis.pcall('ZCOUNT', slot.key, '(' .. whole(nowMs), '+inf')
+  local live = liveBySlot[slot.key]
+  if live then return live end
+  live = redis.pcall('ZCOUNT', slot.key, '(' .. whole(nowMs), '+inf')
+  if not failureOf(live) then
+    liveBySlot[slot.key] = live
+    soundSlots[slot.key] = true
+  end
+  return live
 end
 
 -- Answers a refusal, a failure, or nil when every check passes.
@@ -36,6 +51,7 @@ local function refuse(buckets, slots, budgets)
     local live = countLive(slot)
     local failure = failureOf(live)
     if failure then return failure end
+    slot.live = live
     if live >= slot.limit then note('slot', index, live, slotWait(slot, live)) end
   end
   for index, bucket in ipairs(buckets) do
@@ -55,10 +71,16 @@ local function refuse(buckets, slots, budgets)
   return withBalances(worst, buckets)
 end
 
+local checkedStamps = {}
+
 -- A version that differs, or that nobody has raised yet, sends the caller back to the truth.
 local function checkAuth(account, key, accountVersion, keyVersion)
-  local stored = redis.pcall('HMGET', base .. 'av:' .. account, 'a', key)
-  if stored.err then return { 'ERR', stored.err } end
+  local stored = checkedStamps[account .. ' ' .. key]
+  if not stored then
+    stored = redis.pcall('HMGET', base .. 'av:' .. account, 'a', key)
+    if stored.err then return { 'ERR', stored.err } end
+    checkedStamps[account .. ' ' .. key] = stored
+  end
   if stored[1] == accountVersion and stored[2] == keyVersion then return nil end
   return { 'STALE_AUTH' }
 end
@@ -67,8 +89,11 @@ end
 local function hold(id, slots)
   local ends = whole(nowMs + leaseMs)
   for _, slot in ipairs(slots) do
-    redis.call('ZADD', slot.key, ends, id)
-    redis.call('PEXPIRE', slot.key, 2 * leaseMs)
+    local key = slot.key
+    redis.call('ZADD', key, ends, id)
+    liveBySlot[key] = nil
+    if not freshSlots[key] then redis.call('PEXPIRE', key, 2 * leaseMs) end
+    freshSlots[key] = true
   end
   redis.call('ZADD', openKey, ends, id)
 end
@@ -85,16 +110,17 @@ local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slo
     if stale then return stale end
     if gate ~= '' then return { gate } end
   end
-  local buckets = parseBuckets({}, requestsPlan, requestsRule, tonumber(requestsCost) * 1000)
-  parseBuckets(buckets, tokensPlan, tokensRule, tonumber(tokensCost) * 1000)
-  local budgets = parseBudgets(budgetPlan, tonumber(budgetCost))
+  local buckets = {}
+  addBuckets(buckets, requestsPlan, requestsRule, tonumber(requestsCost) * 1000)
+  addBuckets(buckets, tokensPlan, tokensRule, tonumber(tokensCost) * 1000)
+  local budgets = budgetsOf(budgetPlan, tonumber(budgetCost))
   failure = readBuckets(buckets) or readBudgets(budgets)
   if failure then return failure end
   if status == 'open' then
     mendTimes(buckets)
     return withBudgets(withBalances({ 'OK' }, buckets), budgets)
   end
-  local slots = parseSlots(slotPlan)
+  local slots = slotsOf(slotPlan)
   local refusal = needSeed(budgets)
   if refusal then mendTimes(buckets) end
   refusal = refusal or refuse(buckets, slots, budgets)
@@ -102,6 +128,8 @@ local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slo
 
   charge(buckets)
   hold(id, slots)
+  -- The refusal above has counted them all.
+  for _, slot in ipairs(slots) do liveBySlot[slot.key] = slot.live + 1 end
   redis.call('HSET', requestKey, 'st', 'open', 'hr', requestsCost, 'ht', tokensCost,
     'pr', requestsPlan, 'pt', tokensPlan, 'c', slotPlan, 'rec', record)
   if budgetPlan ~= '' then redis.call('HSET', requestKey, 'pm', holdBudgets(budgets)) end
@@ -110,14 +138,15 @@ local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slo
 end
 
 local function inspect(requestsPlan, tokensPlan, slotPlan, budgetPlan)
-  local buckets = parseBuckets({}, requestsPlan, requestsRule, 0)
-  parseBuckets(buckets, tokensPlan, tokensRule, 0)
-  local budgets = parseBudgets(budgetPlan, 0)
+  local buckets = {}
+  addBuckets(buckets, requestsPlan, requestsRule, 0)
+  addBuckets(buckets, tokensPlan, tokensRule, 0)
+  local budgets = budgetsOf(budgetPlan, 0)
   local failure = readBuckets(buckets) or readBudgets(budgets)
   if failure then return failure end
   mendTimes(buckets)
   local reply = withBalances({ 'OK' }, buckets)
-  for _, slot in ipairs(parseSlots(slotPlan)) do
+  for _, slot in ipairs(slotsOf(slotPlan)) do
     local live = countLive(slot)
     failure = failureOf(live)
     if failure then return failure end
@@ -141,5 +170,6 @@ local function raise(account, accountVersion, key, keyVersion)
   if key ~= '' and tonumber(keyVersion) > tonumber(stored[2] or '-1') then
     redis.call('HSET', versionsKey, key, keyVersion)
   end
+  checkedStamps = {}
   return { 'OK' }
 end

@@ -3,22 +3,40 @@
 -- The number is the version of what a bucket's value means.
 local requestsRule, tokensRule = 'b:requests:1:', 'b:tokens:1:'
 
--- Appends the buckets of one rule. Parsing is the dearest part of a call, so the caller asks only for what it needs.
-local function parseBuckets(buckets, plan, rule, costMilli)
+local parsedPlans = { [requestsRule] = {}, [tokensRule] = {} }
+
+-- Parsing is the dearest part of a call, and its operations mostly share their plans.
+local function parsePlan(plan, rule)
+  local buckets = {}
   for scope, capacity, milli, micros, memoryMs in string.gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
     buckets[#buckets + 1] = {
       key = base .. rule .. scope,
       capacity = tonumber(capacity),
-      cost = costMilli,
       milli = tonumber(milli),
       micros = tonumber(micros),
       memoryMs = memoryMs,
     }
   end
+  parsedPlans[rule][plan] = buckets
   return buckets
 end
 
+-- Appends the buckets of one rule, each with what it costs this operation.
+local function addBuckets(buckets, plan, rule, costMilli)
+  if plan == '' then return end
+  for _, bucket in ipairs(parsedPlans[rule][plan] or parsePlan(plan, rule)) do
+    bucket.cost = costMilli
+    buckets[#buckets + 1] = bucket
+  end
+end
+
+local function parseBucket(value)
+  local balance, at = string.match(value, '^(%-?%d+):(%d+)$')
+  return balance and { balance = tonumber(balance), at = tonumber(at) }
+end
+
 local function refill(bucket, balance, at)
+  bucket.staleBalance = nil
   if at > now then
     -- A clock that went back must not stop the refill until it has caught up.
     bucket.staleBalance = balance
@@ -35,26 +53,23 @@ end
 
 -- Fills in what each bucket holds now; answers the failure, or nil.
 local function readBuckets(buckets)
-  if #buckets == 0 then return nil end
-  local keys = {}
-  for index, bucket in ipairs(buckets) do keys[index] = bucket.key end
-  local values, failure = readStrings(keys)
+  local failure = load(buckets, parseBucket)
   if failure then return failure end
-  for index, bucket in ipairs(buckets) do
-    local value = values[index]
-    if value then
-      local balance, at = string.match(value, '^(%-?%d+):(%d+)$')
-      if not balance then return { 'ERR', 'BADVALUE ' .. bucket.key } end
-      refill(bucket, tonumber(balance), tonumber(at))
+  for _, bucket in ipairs(buckets) do
+    local cell = cells[bucket.key]
+    if cell.isMissing then
+      refill(bucket, bucket.capacity, now)
     else
-      bucket.balance, bucket.at = bucket.capacity, now
+      refill(bucket, cell.balance, cell.at)
     end
   end
   return nil
 end
 
 local function writeBucket(bucket, balance, at)
-  redis.call('SET', bucket.key, string.format('%.0f:%.0f', balance, at), 'PX', bucket.memoryMs)
+  local cell = cells[bucket.key]
+  cell.balance, cell.at = balance, at
+  store(bucket.key, cell, bucket.memoryMs)
 end
 
 -- Takes the cost of each bucket, which may be negative, within the bounds of credit and debt.

@@ -42,43 +42,47 @@ local function periodEndMs(kind, period)
   return nil
 end
 
-local function packBudget(period, spent, held)
-  return string.format('%.0f:%.0f:%.0f', period, math.min(spent, largestSum), held)
-end
-
-local function unpackBudget(value)
+local function parseBudget(value)
   local period, spent, held = string.match(value, '^(%d+):(%d+):(%d+)$')
-  return tonumber(period), tonumber(spent), tonumber(held)
+  return period and { period = tonumber(period), spent = tonumber(spent), held = tonumber(held) }
 end
 
-local function parseBudgets(plan, cost)
-  local budgets = {}
-  for kind, scope, limit in string.gmatch(plan, '(%S+) (%S+) (%S+)\n') do
-    budgets[#budgets + 1] = {
-      key = base .. string.format(budgetKind, kind, scope),
-      kind = kind,
-      scope = scope,
-      limit = tonumber(limit),
-      cost = cost,
-    }
+local parsedBudgets = {}
+
+local function budgetsOf(plan, cost)
+  local budgets = parsedBudgets[plan]
+  if not budgets then
+    budgets = {}
+    parsedBudgets[plan] = budgets
+    for kind, scope, limit in string.gmatch(plan, '(%S+) (%S+) (%S+)\n') do
+      budgets[#budgets + 1] = {
+        key = base .. string.format(budgetKind, kind, scope),
+        kind = kind,
+        scope = scope,
+        limit = tonumber(limit),
+      }
+    end
   end
+  for _, budget in ipairs(budgets) do budget.cost = cost end
   return budgets
 end
 
 -- Fills in each budget's period, spent and held; those that nobody has seeded stay without. A new period starts at
 -- zero; a clock that went back does not open an old one again.
 local function readBudgets(budgets)
-  if #budgets == 0 then return nil end
-  local keys = {}
-  for index, budget in ipairs(budgets) do keys[index] = budget.key end
-  local values, failure = readStrings(keys)
+  local failure = load(budgets, parseBudget)
   if failure then return failure end
-  for index, budget in ipairs(budgets) do
-    if values[index] then
-      budget.period, budget.spent, budget.held = unpackBudget(values[index])
-      if not budget.period then return { 'ERR', 'BADVALUE ' .. budget.key } end
+  for _, budget in ipairs(budgets) do
+    local cell = cells[budget.key]
+    if cell.isMissing then
+      budget.period = nil
+    else
       local current = periodNow(budget.kind)
-      if budget.period < current then budget.period, budget.spent, budget.held = current, 0, 0 end
+      if cell.period < current then
+        budget.period, budget.spent, budget.held = current, 0, 0
+      else
+        budget.period, budget.spent, budget.held = cell.period, cell.spent, cell.held
+      end
     end
   end
   return nil
@@ -113,8 +117,9 @@ local function holdBudgets(budgets)
   local charges = ''
   for _, budget in ipairs(budgets) do
     budget.held = budget.held + budget.cost
-    redis.call('SET', budget.key, packBudget(budget.period, budget.spent, budget.held),
-      'PX', budgetMemoryMs(budget.kind, budget.period))
+    local cell = cells[budget.key]
+    cell.period, cell.spent, cell.held = budget.period, budget.spent, budget.held
+    store(budget.key, cell, budgetMemoryMs(budget.kind, budget.period))
     charges = charges
       .. string.format('%s %s %.0f %.0f 0\n', budget.kind, budget.scope, budget.period, budget.cost)
   end
@@ -137,43 +142,37 @@ local function parseCharges(plan)
   return charges
 end
 
--- Finds the budgets that are still in the period of the charge; what was charged to an older one is history.
 local function readCharges(charges)
-  if #charges == 0 then return nil end
-  local keys = {}
-  for index, entry in ipairs(charges) do keys[index] = entry.key end
-  local values, failure = readStrings(keys)
-  if failure then return failure end
-  for index, entry in ipairs(charges) do
-    if values[index] then
-      local period, spent, held = unpackBudget(values[index])
-      if not period then return { 'ERR', 'BADVALUE ' .. entry.key } end
-      if period == entry.period then entry.budgetSpent, entry.budgetHeld = spent, held end
-    end
-  end
-  return nil
+  return load(charges, parseBudget)
 end
 
--- Moves each charge to what is held and spent now, by its difference alone. Answers the charges, packed.
+-- Moves each charge to what is held and spent now, by its difference alone, if its period is still the budget's; what
+-- was charged to an older one is history. Answers the charges, packed.
 local function applyCharges(charges, held, charged)
   local packed = ''
   for _, entry in ipairs(charges) do
-    if entry.budgetSpent then
-      local spent = math.max(0, entry.budgetSpent + charged - entry.charged)
-      local budgetHeld = math.max(0, entry.budgetHeld + held - entry.held)
-      redis.call('SET', entry.key, packBudget(entry.period, spent, budgetHeld), 'KEEPTTL')
+    local cell = cells[entry.key]
+    local isCurrent = not cell.isMissing and cell.period == entry.period
+    if isCurrent then
+      cell.spent = math.min(largestSum, math.max(0, cell.spent + charged - entry.charged))
+      cell.held = math.max(0, cell.held + held - entry.held)
+      store(entry.key, cell)
     end
-    local heldNow = entry.budgetSpent and held or 0
     packed = packed
-      .. string.format('%s %s %.0f %.0f %.0f\n', entry.kind, entry.scope, entry.period, heldNow, charged)
+      .. string.format('%s %s %.0f %.0f %.0f\n', entry.kind, entry.scope, entry.period, isCurrent and held or 0, charged)
   end
   return packed
 end
 
+-- Only the first one who says what was spent is believed.
 local function seed(kind, scope, spent)
-  local period = periodNow(kind)
-  redis.call('SET', base .. string.format(budgetKind, kind, scope), packBudget(period, tonumber(spent), 0),
-    'PX', budgetMemoryMs(kind, period), 'NX')
+  local key = base .. string.format(budgetKind, kind, scope)
+  local failure = load({ { key = key } }, parseBudget)
+  if failure then return failure end
+  local cell = cells[key]
+  if not cell.isMissing then return { 'OK' } end
+  cell.period, cell.spent, cell.held = periodNow(kind), tonumber(spent), 0
+  store(key, cell, budgetMemoryMs(kind, cell.period))
   return { 'OK' }
 end
 

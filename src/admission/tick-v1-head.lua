@@ -30,18 +30,44 @@ local function failureOf(reply)
   return nil
 end
 
--- What each key holds, or a failure. MGET says nothing about a key of another type, and a poisoned one must not count
--- as one that nobody has written yet.
-local function readStrings(keys)
-  local values = redis.pcall('MGET', unpack(keys))
-  if values.err then return nil, { 'ERR', values.err } end
-  for index, key in ipairs(keys) do
-    if not values[index] then
-      local kind = redis.call('TYPE', key).ok
-      if kind ~= 'none' then return nil, { 'ERR', 'WRONGTYPE ' .. kind .. ' at ' .. key } end
+-- What this call knows of the keys with balances. The operations of a call mostly share an account, so each key is read
+-- once, and written once when all operations are done: only its last value counts.
+local cells, changed = {}, {}
+
+-- Reads what is not known yet; answers the failure, or nil. MGET says nothing about a key of another type, and a
+-- poisoned one must not count as one that nobody has written.
+local function load(items, parse)
+  local keys
+  for _, item in ipairs(items) do
+    if not cells[item.key] then
+      keys = keys or {}
+      keys[#keys + 1] = item.key
     end
   end
-  return values, nil
+  if not keys then return nil end
+  local values = redis.pcall('MGET', unpack(keys))
+  if values.err then return { 'ERR', values.err } end
+  for index, key in ipairs(keys) do
+    if values[index] then
+      local cell = parse(values[index])
+      if not cell then return { 'ERR', 'BADVALUE ' .. key } end
+      cells[key] = cell
+    else
+      local kind = redis.call('TYPE', key).ok
+      if kind ~= 'none' then return { 'ERR', 'WRONGTYPE ' .. kind .. ' at ' .. key } end
+      cells[key] = { isMissing = true }
+    end
+  end
+  return nil
+end
+
+-- Without a time to live the key keeps the one it has.
+local function store(key, cell, memoryMs)
+  cell.isMissing = false
+  cell.memoryMs = memoryMs or cell.memoryMs
+  if cell.isChanged then return end
+  cell.isChanged = true
+  changed[#changed + 1] = key
 end
 
 -- -1 stands for a wait that does not help.

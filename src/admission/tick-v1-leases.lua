@@ -20,7 +20,7 @@ local function renew(id, progress, dispatched)
   if stored.err then return { 'ERR', stored.err } end
   if not stored[1] then return { 'LOST' } end
   if stored[1] == 'fin' then return { 'REAPED' } end
-  local slots = parseSlots(stored[2] or '')
+  local slots = slotsOf(stored[2] or '')
   local failure = firstFailure(slots, id)
   if failure then return failure end
   hold(id, slots)
@@ -39,11 +39,11 @@ local function reassert(id, requestsCost, tokensCost, requestsPlan, tokensPlan, 
   if status == 'open' then return renew(id, progress, dispatched) end
   -- Settled by the owner itself, in this call or before.
   if status == 'fin' and stored[2] ~= '1' then return { 'FINISHED' } end
-  local slots = parseSlots(slotPlan)
+  local slots = slotsOf(slotPlan)
   local buckets, charges = {}, {}
   if not status then
-    parseBuckets(buckets, requestsPlan, requestsRule, tonumber(requestsCost) * 1000)
-    parseBuckets(buckets, tokensPlan, tokensRule, tonumber(tokensCost) * 1000)
+    addBuckets(buckets, requestsPlan, requestsRule, tonumber(requestsCost) * 1000)
+    addBuckets(buckets, tokensPlan, tokensRule, tonumber(tokensCost) * 1000)
     charges = parseCharges(chargePlan)
   end
   local failure = readBuckets(buckets) or readCharges(charges) or firstFailure(slots, id)

@@ -41,4 +41,15 @@ while position <= #ARGV do
   end
   position = position + operation.arity + 1
 end
+
+for _, key in ipairs(changed) do
+  local cell = cells[key]
+  local value = cell.balance and string.format('%.0f:%.0f', cell.balance, cell.at)
+    or string.format('%.0f:%.0f:%.0f', cell.period, cell.spent, cell.held)
+  if cell.memoryMs then
+    redis.call('SET', key, value, 'PX', cell.memoryMs)
+  else
+    redis.call('SET', key, value, 'KEEPTTL')
+  end
+end
 return replies

@@ -23,8 +23,11 @@ end
 
 local function firstFailure(slots, id)
   for _, slot in ipairs(slots) do
-    local failure = failureOf(redis.pcall('ZSCORE', slot.key, id))
-    if failure then return failure end
+    if not soundSlots[slot.key] then
+      local failure = failureOf(redis.pcall('ZSCORE', slot.key, id))
+      if failure then return failure end
+      soundSlots[slot.key] = true
+    end
   end
   return nil
 end
@@ -40,16 +43,20 @@ local function finish(id, change)
   local tokens = amountDue(change.kind, heldTokens, change.tokens)
   local requestsPlan, tokensPlan = stored[5] or change.requestsPlan, stored[6] or change.tokensPlan
   local buckets = {}
-  if requests ~= heldRequests then parseBuckets(buckets, requestsPlan, requestsRule, (requests - heldRequests) * 1000) end
-  if tokens ~= heldTokens then parseBuckets(buckets, tokensPlan, tokensRule, (tokens - heldTokens) * 1000) end
+  if requests ~= heldRequests then addBuckets(buckets, requestsPlan, requestsRule, (requests - heldRequests) * 1000) end
+  if tokens ~= heldTokens then addBuckets(buckets, tokensPlan, tokensRule, (tokens - heldTokens) * 1000) end
   local chargePlan = stored[8] or (not status and change.charges) or ''
   local charges = chargePlan == '' and {} or parseCharges(chargePlan)
-  local slots = status == 'fin' and {} or parseSlots(stored[7] or change.slotPlan)
+  local slots = status == 'fin' and {} or slotsOf(stored[7] or change.slotPlan)
   local failure = readBuckets(buckets) or readCharges(charges) or firstFailure(slots, id)
   if failure then return failure end
 
   charge(buckets)
-  for _, slot in ipairs(slots) do redis.call('ZREM', slot.key, id) end
+  for _, slot in ipairs(slots) do
+    redis.call('ZREM', slot.key, id)
+    -- The set may be gone now, and its time to live with it.
+    liveBySlot[slot.key], freshSlots[slot.key] = nil, nil
+  end
   redis.call('ZREM', openKey, id)
   bury(requestKey, change.rank, {
     requests = requests,
