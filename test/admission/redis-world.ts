@@ -84,6 +84,11 @@ export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<R
           await engine.settle(settlement);
           await takeNewRows(rows);
         },
+        close: async () => {
+          await engine.close();
+          limiter.disconnect();
+          background.disconnect();
+        },
       },
       limiter,
       background,
