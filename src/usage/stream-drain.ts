@@ -13,14 +13,16 @@ type Handed = 'insert' | 'deadLetter' | 'onWritten' | 'onDeadLetters';
 
 export type StreamDrainOptions = Pick<StreamWriterOptions, Handed> & {
   /**
-   * Opens a connection; asked once for each stream, because a blocking read stalls whatever shares its connection. It must
-   * bear `blockMs` of silence and a second more. The drain closes it.
+   * Opens a connection; asked once for each reader, because a blocking read stalls whatever shares its connection. A command
+   * must be given up, but not before `blockMs` and a second more. The drain closes it.
    */
   redis(): Redis | Cluster;
   streams: readonly string[];
   group?: string;
   /** Unique among all processes, also among those of the past. */
   consumer: string;
+  /** Two, so that one reads and acknowledges while the database works for the other: half as many rows again per second. */
+  readersPerStream?: number;
   batchEntries?: number;
   blockMs?: number;
   /** After a batch that was not full, so that a light load does not cost a transaction for each row. */
@@ -46,11 +48,14 @@ export interface StreamDrain {
 type Settings = Required<StreamDrainOptions>;
 
 const goneConsumerIdleMs = 3_600_000;
+/** After this much time without a connection, the start of a drain is worth a line in the log. */
+const firstContactMs = 1_000;
 
 export function createStreamDrain(options: StreamDrainOptions): StreamDrain {
   const settings: Settings = {
     group: 'pg',
-    batchEntries: 500,
+    readersPerStream: 2,
+    batchEntries: 1_000,
     blockMs: 1_000,
     intervalMs: 100,
     claimIdleMs: 30_000,
@@ -65,7 +70,10 @@ export function createStreamDrain(options: StreamDrainOptions): StreamDrain {
   let running: readonly Promise<void>[] = [];
   return {
     start() {
-      running = settings.streams.map((stream) => drainStream(settings, stream, stopping.signal));
+      const readers = Array.from({ length: settings.readersPerStream }, (_, index) => `${settings.consumer}-${index}`);
+      running = settings.streams.flatMap((stream) =>
+        readers.map((consumer) => drainStream({ ...settings, consumer }, stream, stopping.signal)),
+      );
     },
     async stop() {
       stopping.abort();
@@ -88,6 +96,7 @@ async function drainStream(settings: Settings, stream: string, signal: AbortSign
   });
   const turn = createTurn(settings, { group, write: (entries) => writer.write(entries), upkeep, signal });
   let failures = 0;
+  await Promise.race([connected(redis), pause(firstContactMs, signal)]);
   while (!signal.aborted) {
     try {
       await turn();
@@ -172,6 +181,13 @@ function createDue(periodMs: number): () => boolean {
     nextMs = nowMs + periodMs;
     return true;
   };
+}
+
+function connected(redis: Redis | Cluster): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (redis.status === 'ready') resolve();
+  else redis.once('ready', () => resolve());
+  return promise;
 }
 
 async function attempt(work: () => Promise<void>): Promise<void> {

@@ -176,14 +176,23 @@ function entriesOf(reply: unknown, deliveriesOf: (entryId: string) => number): r
   return arrayOf(reply).map((row) => {
     const [id, fields] = arrayOf(row);
     const entryId = String(id);
-    const values = fieldsOf(fields);
+    const flat = arrayOf(fields);
     return {
       entryId,
-      requestId: textOrNull(values.get('id')),
-      record: textOrNull(values.get('rec')),
+      requestId: fieldOf(flat, 'id'),
+      record: fieldOf(flat, 'rec'),
       deliveries: deliveriesOf(entryId),
     };
   });
+}
+
+/** Without a map for each entry: this runs for every row there is. */
+function fieldOf(flat: readonly unknown[], name: string): string | null {
+  for (let index = 0; index < flat.length; index += 2) {
+    const value = flat[index] === name ? flat[index + 1] : null;
+    if (typeof value === 'string') return value;
+  }
+  return null;
 }
 
 function fieldsOf(reply: unknown): ReadonlyMap<string, unknown> {
@@ -195,10 +204,6 @@ function fieldsOf(reply: unknown): ReadonlyMap<string, unknown> {
 
 function arrayOf(reply: unknown): readonly unknown[] {
   return Array.isArray(reply) ? reply : [];
-}
-
-function textOrNull(value: unknown): string | null {
-  return typeof value === 'string' ? value : null;
 }
 
 /** Sequence numbers have 64 bits. */

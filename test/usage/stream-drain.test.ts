@@ -7,7 +7,7 @@ import { insertUsageDeadLetters, listUsageDeadLetters } from '../../src/store/us
 import { insertUsageEvents } from '../../src/store/usage-events.ts';
 import { createTestDatabase, silentLog } from '../support/database.ts';
 import { usageRecord } from '../support/usage-record.ts';
-import { manyRecords, openStreamWorld, until } from './stream-world.ts';
+import { manyRecords, openReady, openStreamWorld, until } from './stream-world.ts';
 
 /** One database for all: every test looks only at the rows of its own requests. */
 const { db, url } = await createTestDatabase(t);
@@ -303,19 +303,31 @@ t.test('begins anew when the stream and its group were lost', async (t) => {
   t.same(await find([...before, ...after]), complete(10));
 });
 
-t.test('drains several streams, and leaves no consumer behind when it stops', async (t) => {
+t.test('drains several streams with several readers, and leaves none behind when it stops', async (t) => {
   const [one, two] = [await openStreamWorld(t), await openStreamWorld(t)];
-  const records = manyRecords(20);
-  await one.addAll(records.slice(0, 10));
-  await two.addAll(records.slice(10));
-  const connections = [one.drain({ insert, streams: [] }).connection, two.drain({ insert, streams: [] }).connection];
+  const records = manyRecords(40);
+  await one.addAll(records.slice(0, 20));
+  await two.addAll(records.slice(20));
+  const connections = await Promise.all(['a', 'b', 'c', 'd'].map(openReady));
+  t.teardown(() => connections.forEach((connection) => connection.disconnect()));
+  const unused = [...connections];
   const both = one.drain({
     insert,
     streams: [one.stream, two.stream],
-    redis: () => connections.pop() ?? one.admin,
+    readersPerStream: 2,
+    redis: () => unused.pop() ?? one.admin,
   });
+  const consumers = async () => {
+    const replies = await Promise.all([one, two].map(({ stream }) => one.admin.xinfo('CONSUMERS', stream, 'pg')));
+    return (replies as string[][][]).map((reply) => reply.map((fields) => fields[1]));
+  };
   await until(async () => (await one.depth()) + (await two.depth()) === 0);
-  t.same(await find(records), complete(20));
+  t.same(await find(records), complete(40));
+  t.same(unused, [], 'a connection for each reader of each stream');
+  const seen = (await consumers()).flat();
+  // Some servers know a consumer only once it was given something.
+  t.ok(seen.length >= 2 && seen.every((name) => [`${both.consumer}-0`, `${both.consumer}-1`].includes(String(name))));
   await both.stop();
-  t.same(await one.admin.xinfo('CONSUMERS', one.stream, 'pg'), []);
+  t.same(await consumers(), [[], []]);
+  await until(() => connections.every(({ status }) => status === 'end'));
 });

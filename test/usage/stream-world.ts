@@ -14,6 +14,7 @@ import { usageRecord } from '../support/usage-record.ts';
 export const redisUrl = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379';
 
 export type DrainSubject = StreamDrain & {
+  consumer: string;
   connection: Redis;
   written: UsageRecord[];
   letters: UsageDeadLetter[];
@@ -62,6 +63,7 @@ export async function openStreamWorld(t: Test): Promise<StreamWorld> {
     group: (consumer) => createStreamGroup(admin, { stream, group: 'pg', consumer }),
     drain(options) {
       drains += 1;
+      const consumer = `drain-${drains}`;
       const connection = openRedis(redisUrl, silentLog, { commandTimeoutMs: 3_000, socketTimeoutMs: 3_000 });
       const told = { written: [] as UsageRecord[], letters: [] as UsageDeadLetter[], lags: [] as StreamLag[] };
       const lines: string[] = [];
@@ -69,7 +71,8 @@ export async function openStreamWorld(t: Test): Promise<StreamWorld> {
       const drain = createStreamDrain({
         redis: () => connection,
         streams: [stream],
-        consumer: `drain-${drains}`,
+        consumer,
+        readersPerStream: 1,
         blockMs: 20,
         intervalMs: 5,
         retryMs: 2,
@@ -87,7 +90,7 @@ export async function openStreamWorld(t: Test): Promise<StreamWorld> {
         connection.disconnect();
       });
       drain.start();
-      return { ...drain, ...told, lines, connection };
+      return { ...drain, ...told, lines, connection, consumer };
     },
   };
 }
