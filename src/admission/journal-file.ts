@@ -29,6 +29,8 @@ export interface JournalFile {
   admit(frame: JournalFrame, onLanded: (position: number) => void): Promise<AdmissionWrite>;
   /** Written whatever it takes; null when the journal was closed on a disk that takes nothing any more. */
   append(frame: JournalFrame, onWritten: (position: number | null) => void): void;
+  /** Written if there is room; null when it was not. For what a later frame makes good. */
+  note(frame: JournalFrame, onWritten: (position: number | null) => void): void;
   hasRoom(): boolean;
   sync(): Promise<void>;
   close(deadlineMs: number): Promise<void>;
@@ -36,7 +38,7 @@ export interface JournalFile {
 
 type Item = {
   bytes: Buffer;
-  isAdmission: boolean;
+  kind: 'admission' | 'row' | 'note';
   enqueuedAtMs: number;
   onWritten: (position: number | null) => void;
   /** Of an admission that nobody has told yet. */
@@ -65,7 +67,7 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
 
   function enqueue(item: Item): void {
     queue.push(item);
-    if (item.isAdmission) stallTimer ??= setTimeout(checkStall, stallMs);
+    if (item.kind === 'admission') stallTimer ??= setTimeout(checkStall, stallMs);
     schedule();
   }
 
@@ -105,7 +107,9 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
       left -= bytes.length;
       return left < 0;
     });
-    return queue.splice(0, end === -1 ? queue.length : end);
+    if (end === -1) return queue.splice(0);
+    const isLongFirst = end === 0 && (queue[0]?.bytes.length ?? 0) <= segments.roomBytes();
+    return queue.splice(0, isLongFirst ? 1 : end);
   }
 
   function announce(start: number): void {
@@ -133,9 +137,10 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
     inFlight = [];
     isStalled = false;
     isFailing = true;
-    queue = [...failed.filter(({ isAdmission }) => !isAdmission), ...queue];
-    for (const { onRefused } of failed) onRefused?.({ landed: false });
-    refuseQueued();
+    queue = [...failed, ...queue];
+    dropQueued('admission');
+    // A long note in front must not keep a row from what little room is left.
+    dropQueued('note');
     if (isDiskFull(error) && !segments.isShortOfRoom()) {
       log.error({ err: error }, 'the disk of the journal is full: nothing is admitted until there is room again');
       try {
@@ -149,10 +154,13 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
     retryLater();
   }
 
-  function refuseQueued(): void {
-    const refused = queue.filter(({ isAdmission }) => isAdmission);
-    queue = queue.filter(({ isAdmission }) => !isAdmission);
-    for (const { onRefused } of refused) onRefused?.({ landed: false });
+  function dropQueued(kind: Item['kind']): void {
+    const dropped = queue.filter((item) => item.kind === kind);
+    queue = queue.filter((item) => item.kind !== kind);
+    for (const { onRefused, onWritten } of dropped) {
+      if (kind === 'admission') onRefused?.({ landed: false });
+      else tell(() => onWritten(null));
+    }
   }
 
   function retryLater(): void {
@@ -197,7 +205,7 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
     isStalled = isWorking;
     log.error({}, 'the disk of the journal does not answer: nothing is admitted until it does');
     for (const item of inFlight) item.onRefused?.({ landed: 'maybe' });
-    refuseQueued();
+    dropQueued('admission');
   }
 
   function syncLater(): void {
@@ -226,6 +234,10 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
     if (!isWorking) await segments.close();
   }
 
+  const itemOf = (frame: JournalFrame, onWritten: Item['onWritten']) => {
+    return { bytes: encodeFrame(frame), enqueuedAtMs: nowMs(), onWritten, onRefused: null };
+  };
+
   const hasRoom = (): boolean =>
     !isStalled && !isFailing && !isClosed && !segments.isShortOfRoom() && segments.totalBytes() < capBytes;
 
@@ -236,7 +248,7 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
       const { promise, resolve } = Promise.withResolvers<AdmissionWrite>();
       const item: Item = {
         bytes: encodeFrame(frame),
-        isAdmission: true,
+        kind: 'admission',
         enqueuedAtMs: nowMs(),
         onWritten(position) {
           item.onRefused = null;
@@ -252,9 +264,12 @@ export function createJournalFile(options: JournalFileOptions): JournalFile {
       return promise;
     },
     append(frame, onWritten) {
-      const bytes = encodeFrame(frame);
       if (isClosed) onWritten(null);
-      else enqueue({ bytes, isAdmission: false, enqueuedAtMs: nowMs(), onWritten, onRefused: null });
+      else enqueue({ ...itemOf(frame, onWritten), kind: 'row' });
+    },
+    note(frame, onWritten) {
+      if (hasRoom()) enqueue({ ...itemOf(frame, onWritten), kind: 'note' });
+      else onWritten(null);
     },
     hasRoom,
     sync: () => segments.sync(),

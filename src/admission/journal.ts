@@ -147,7 +147,7 @@ function createJournal({ id, file, segments, use, log }: Parts): Journal {
         use.opened(record.requestId, position),
       ),
     markDispatched: (id) => file.append({ kind: 'mark', id }, ignore),
-    reportProgress: (tokens) => file.append({ kind: 'progress', tokens }, ignore),
+    reportProgress: (tokens) => file.note({ kind: 'progress', tokens }, ignore),
     settle: (record, onWritten) =>
       file.append({ kind: 'settle', record }, (position) => {
         if (position !== null) use.settled(record.requestId, position);
@@ -155,7 +155,7 @@ function createJournal({ id, file, segments, use, log }: Parts): Journal {
       }),
     giveUp: (id) => file.append({ kind: 'give_up', id }, () => use.closed(id)),
     checkpoint(levels) {
-      file.append({ kind: 'checkpoint', levels }, (position) => {
+      file.note({ kind: 'checkpoint', levels }, (position) => {
         if (position === null) return;
         use.checkpointed(position);
         removeUnneeded();

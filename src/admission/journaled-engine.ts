@@ -18,7 +18,10 @@ export interface PositionedSink extends UsageSink {
 export type LevelStore = { snapshot(): unknown; restore(value: unknown): void };
 
 export type JournaledEngineOptions<Engine extends AdmissionEngine> = {
-  /** Makes the engine to wrap; it must hand its rows to this sink. */
+  /**
+   * Makes the engine to wrap. It must hand its rows to this sink, that of a settlement before `settle` gives its promise:
+   * so rows keep the order of their positions.
+   */
   createInner(sink: UsageSink): Engine;
   journal: Journal;
   ledger: PositionedSink;
@@ -34,10 +37,12 @@ export function createJournaledEngine<Engine extends AdmissionEngine>(options: J
   const { journal, ledger, levels, savedLevels, heartbeatMs = 10_000, every = everyInterval } = options;
   /** By id of every request that the inner engine admitted and nobody has settled: did its frame land? */
   const admissions = new Map<string, Promise<boolean>>();
-  /** The inner engine hands these over a second time. */
-  const settling = new Set<string>();
+  /** What to do with the row that the inner engine is about to hand over. */
+  const settling = new Map<string, (record: UsageRecord) => void>();
   const progress = new Map<string, number>();
-  const inner = options.createInner({ append: appendReaped, hasRoom: () => journal.hasRoom() && ledger.hasRoom() });
+  /** Since the last checkpoint: an idle gateway must not fill its disk. */
+  let isChanged = false;
+  const inner = options.createInner({ append: takeRow, hasRoom: () => journal.hasRoom() && ledger.hasRoom() });
   if (levels !== undefined && savedLevels !== undefined) levels.restore(savedLevels);
   const stopHeartbeat = every(heartbeatMs, beat);
 
@@ -53,44 +58,61 @@ export function createJournaledEngine<Engine extends AdmissionEngine>(options: J
   }
 
   async function writeAdmission(request: AdmitRequest): Promise<boolean> {
+    isChanged = true;
     const { landed } = await journal.admit(request);
     if (landed === true) return true;
     if (landed === 'maybe') journal.giveUp(request.id);
     const { id, accountId, record } = request;
     const actual = { requests: 0, tokens: 0 };
-    await settleInside({ id, accountId, kind: 'void', actual, record: notDispatchedRecord(record) });
+    // Nothing was admitted, so there is no row.
+    await settleInside({ id, accountId, kind: 'void', actual, record: notDispatchedRecord(record) }, () => undefined);
     return false;
   }
 
-  /** Without a row: that one has gone to the ledger already, or there is none. */
-  async function settleInside(settlement: Settlement): Promise<void> {
+  async function settleInside(settlement: Settlement, onRow: (record: UsageRecord) => void): Promise<void> {
+    isChanged = true;
     admissions.delete(settlement.id);
     progress.delete(settlement.id);
-    settling.add(settlement.id);
+    settling.set(settlement.id, onRow);
     try {
       await inner.settle(settlement);
     } finally {
-      settling.delete(settlement.id);
+      if (settling.get(settlement.id) === onRow) settling.delete(settlement.id);
     }
   }
 
   function settle(settlement: Settlement): Promise<void> {
-    // Nothing was admitted, so there is no row either; it only keeps the request from being admitted late.
-    if (settlement.kind === 'void' && !admissions.has(settlement.id)) return inner.settle(settlement);
+    if (settlement.kind === 'void' && !admissions.has(settlement.id)) return voidUnknown(settlement);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     journal.settle(settlement.record, (position) => {
-      appendRow(settlement.record, position);
-      settleInside(settlement).then(resolve, reject);
+      settleInside(settlement, (record) => appendRow(record, position)).then(resolve, reject);
     });
     return promise;
   }
 
-  /** Of a lease that ran out; the inner engine has settled it by itself. */
-  function appendReaped(record: UsageRecord): void {
-    if (settling.has(record.requestId)) return;
+  /** As a rule nothing was admitted, and a frame would become a row that the request must not have. */
+  async function voidUnknown(settlement: Settlement): Promise<void> {
+    const rows: UsageRecord[] = [];
+    await settleInside(settlement, (record) => rows.push(record));
+    await Promise.all(rows.map(writeRow));
+  }
+
+  function takeRow(record: UsageRecord): void {
+    const onRow = settling.get(record.requestId);
+    if (onRow !== undefined) return onRow(record);
+    // Of a lease that ran out; the inner engine has settled it by itself.
     admissions.delete(record.requestId);
     progress.delete(record.requestId);
-    journal.settle(record, (position) => appendRow(record, position));
+    void writeRow(record);
+  }
+
+  function writeRow(record: UsageRecord): Promise<void> {
+    return new Promise((resolve) => {
+      journal.settle(record, (position) => {
+        appendRow(record, position);
+        resolve();
+      });
+    });
   }
 
   /** Without a position the cursor does not move past it: the journal was closed before it could take the row. */
@@ -102,7 +124,8 @@ export function createJournaledEngine<Engine extends AdmissionEngine>(options: J
   function beat(): void {
     if (progress.size > 0) journal.reportProgress(Object.fromEntries(progress));
     progress.clear();
-    if (levels !== undefined) journal.checkpoint(levels.snapshot());
+    if (levels !== undefined && isChanged) journal.checkpoint(levels.snapshot());
+    isChanged = false;
   }
 
   return {

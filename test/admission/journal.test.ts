@@ -248,6 +248,7 @@ t.test('standard: what was written is on the medium with the next round of the t
   const troubled = createTroubledDisk(world.folder);
   const real = troubled.disk;
   let syncs = 0;
+  let underWay = 0;
   let failing = false;
   const disk = {
     ...real,
@@ -256,9 +257,14 @@ t.test('standard: what was written is on the medium with the next round of the t
       return {
         ...file,
         async sync() {
-          if (failing) throw new Error('input/output error');
-          await file.sync();
-          if (name.endsWith('.log')) syncs += 1;
+          underWay += 1;
+          try {
+            if (failing) throw new Error('input/output error');
+            await file.sync();
+            if (name.endsWith('.log')) syncs += 1;
+          } finally {
+            underWay -= 1;
+          }
         },
       };
     },
@@ -274,7 +280,7 @@ t.test('standard: what was written is on the medium with the next round of the t
   const served = engineOn(t, opened);
   const turn = async (): Promise<void> => {
     for (const run of rounds) run();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => underWay === 0);
   };
   await turn();
   syncs = 0;

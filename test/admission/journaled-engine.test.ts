@@ -284,9 +284,17 @@ t.test('saves the levels with the heartbeat and at the end, and starts from the 
   const levels = { snapshot: () => ({ level }), restore: (value: unknown) => void restored.push(value) };
   const first = engineOn(t, await world.open(), { levels });
   t.same(restored, [], 'nothing to start from');
+  const disk = openJournalDisk(world.folder);
+  const checkpoints = (): unknown[] => framesIn(disk).filter(({ kind }) => kind === 'checkpoint');
+  const request = admission();
+  await first.engine.admit(request);
   first.beat();
+  first.beat();
+  await first.engine.settle(settlement(request.id));
+  t.match(checkpoints(), [{ levels: { level: 5 } }], 'one, as nothing has changed since');
   level = 6;
   await first.engine.close();
+  t.equal(checkpoints().length, 2);
   engineOn(t, await world.open(), { levels });
   t.same(restored, [{ level: 6 }]);
 });
@@ -308,4 +316,25 @@ t.test('a row that a dead disk never took goes to the ledger without a position'
   await engine.settle(settlement(admission().id));
   t.equal(rows.length, 2, 'and one that comes after the end');
   t.same(await engine.admit(admission()), { outcome: 'unavailable', reason: 'journal_full' });
+});
+
+t.test('a checkpoint longer than a write lands by itself, and is given up where the room is short', async (t) => {
+  const world = createJournalWorld(t);
+  const troubled = createTroubledDisk(world.folder);
+  const opened = await world.open({ disk: troubled.disk, segmentBytes: 2 ** 30 });
+  const long = 'x'.repeat(5 * 2 ** 20);
+  opened.journal.checkpoint(long);
+  const { engine, rows } = engineOn(t, opened);
+  const request = admission();
+  t.match(await engine.admit(request), { outcome: 'admitted' });
+  t.same(kindsIn(troubled.disk), ['head', 'checkpoint', 'admit']);
+  troubled.trouble = ({ name }) => {
+    if (name !== 'reserve') throw diskFull();
+  };
+  opened.journal.checkpoint(long);
+  await engine.settle(settlement(request.id));
+  opened.journal.checkpoint(long);
+  t.equal(rows.length, 1);
+  await engine.close();
+  t.same(kindsIn(troubled.disk), ['head', 'checkpoint', 'admit', 'head', 'settle']);
 });
