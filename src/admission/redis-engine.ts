@@ -89,7 +89,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const { limiter, background, sink, log, keyPrefix = 'tg:', shards: shardCount = 1 } = options;
   const { leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 3_600_000 } = options;
   const { openMs = 88_200_000, settlementBacklog = 10_000, allowEviction = false } = options;
-  const { usageStream: hasStream = false, streamCapEntries = 1_000_000 } = options;
+  const { usageStream: hasStream = true, streamCapEntries = 1_000_000 } = options;
   const { boundMs = 250 } = options;
   const { every = everyInterval, monotonicMs: nowMs = () => performance.now() } = options;
   const script = loadTickScript(options.clockLua);

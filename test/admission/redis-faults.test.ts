@@ -107,19 +107,24 @@ t.test('goes on when the server forgot the script', async (t) => {
 
 t.test('keeps every key in one slot and forgets all but the work list by itself', async (t) => {
   const world = await openWorld(t);
-  const { engine } = await world.createReplica();
-  const limits = { requestsPerMinute: 10, tokensPerMinute: 1000, tokens: 500, concurrency: 5 };
+  const { engine } = await world.createReplica({ usageStream: true });
+  const budgets = (['daily', 'weekly', 'monthly', 'total'] as const).map(
+    (period) => ({ scope: 'account:a1', period, limitNanoUsd: 1000, costNanoUsd: 1 }) as const,
+  );
+  const limits = { requestsPerMinute: 10, tokensPerMinute: 1000, tokens: 500, concurrency: 5, budgets };
+  for (const budget of budgets) await engine.seedBudget('a1', budget, 0);
+  await engine.raiseAuthVersion('a1', { account: 1, key: { id: 'k1', version: 1 } });
   for (const serial of range(4)) await engine.admit(admitRequest(requestId(serial), { ...limits, tokens: 10 }));
   await engine.settle(settlement(requestId(1), 'exact', 100));
   await engine.settle(settlement(requestId(2), 'under', 100));
   await engine.settle(settlement(requestId(3), 'void'));
   await engine.settle(settlement(requestId(99), 'void'));
   const keys = await world.keys();
-  t.same(keys.slice(-1), [`${world.keyPrefix}{0}:rid`]);
+  t.same(keys.flatMap((key) => /:(open|u|rid|av:a1)$/.exec(key)?.[1] ?? []).sort(), ['av:a1', 'open', 'rid', 'u']);
   for (const key of keys) {
     t.ok(key.startsWith(`${world.keyPrefix}{0}:`), key);
     const remainingMs = await world.admin.pttl(key);
-    if (/:(?:open|rid)$/.test(key)) t.equal(remainingMs, -1, key);
+    if (/:(?:open|u|rid|av:a1)$/.test(key)) t.equal(remainingMs, -1, key);
     else t.ok(remainingMs >= 59_000, `${key} for ${remainingMs} ms`);
   }
 });
