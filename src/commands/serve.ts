@@ -6,7 +6,7 @@ import { loadConfig } from '../config/load.ts';
 import type { GatewayConfig } from '../config/types.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { startJobs } from '../platform/jobs.ts';
-import { collectProcessMetrics } from '../platform/metrics.ts';
+import { collectProcessMetrics, type Metrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
 import { listKeys } from '../store/api-keys.ts';
 import { ensureUsagePartitions } from '../store/usage-partitions.ts';
@@ -51,7 +51,7 @@ export const serve: Command = {
         log,
       });
       collectProcessMetrics(app.metrics);
-      const stopUpkeep = startUpkeep(config, store, log);
+      const stopUpkeep = startUpkeep(config, store, { log, metrics: app.metrics });
       await app.server.listen({
         host: config.host,
         port: config.port,
@@ -60,9 +60,10 @@ export const serve: Command = {
       announce(config, app, { firstKey, io, log });
       const signal = await firstSignal();
       log.info({ signal }, 'stopping');
-      await stopUpkeep();
       onSecondSignal(() => process.exit(1));
+      const upkeepStopped = stopUpkeep();
       await app.close(config.environment === 'production' ? drainInProduction : drainInDevelopment);
+      await upkeepStopped;
       log.info({}, 'stopped');
     } finally {
       await releaseReplica();
@@ -89,14 +90,27 @@ async function holdAlone(config: GatewayConfig, log: Logger): Promise<() => Prom
 }
 
 /** What keeps the tables in order. Every replica may run it: partitions are made if absent, jobs take turns by locks. */
-function startUpkeep(config: GatewayConfig, store: OpenStore, log: Logger): () => Promise<void> {
+function startUpkeep(
+  config: GatewayConfig,
+  store: OpenStore,
+  { log, metrics }: { log: Logger; metrics: Metrics },
+): () => Promise<void> {
   const timer = setInterval(() => {
     ensureUsagePartitions(store.db, { fromMs: Date.now(), days: partitionDays, log }).catch((error: unknown) =>
       log.warn({ err: error }, 'day partitions could not be made; rows go to the default partition'),
     );
   }, dayMs / 24);
   timer.unref();
-  const jobs = startJobs({ database: store, url: config.databaseUrl?.reveal() ?? null, log, delayMs: jobsDelayMs });
+  const jobs = startJobs({
+    database: store,
+    url: config.databaseUrl?.reveal() ?? null,
+    log,
+    delayMs: jobsDelayMs,
+    onEnd({ name, result, atMs }) {
+      metrics.jobs.inc({ job: name, result });
+      if (result === 'success') metrics.jobLastSuccess.set({ job: name }, atMs / 1000);
+    },
+  });
   void jobs.schedule('usage-rollups', '5 * * * *', async (signal) => {
     await rollUpClosedHours(store.db, { nowMs: Date.now(), signal });
   });

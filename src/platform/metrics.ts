@@ -119,6 +119,18 @@ export function createMetrics() {
       help: 'Usage rows that wait for Postgres.',
       registers,
     }),
+    jobs: new Counter({
+      name: 'tollgate_jobs_total',
+      help: 'Runs of background jobs by result.',
+      labelNames: ['job', 'result'] as const,
+      registers,
+    }),
+    jobLastSuccess: new Gauge({
+      name: 'tollgate_job_last_success_timestamp_seconds',
+      help: 'When each background job last succeeded, in Unix seconds.',
+      labelNames: ['job'] as const,
+      registers,
+    }),
     streamDepth: new Gauge({
       name: 'tollgate_usage_stream_depth',
       help: 'Usage rows that wait in the stream, for all replicas together.',
