@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { type Kysely, sql } from 'kysely';
 import t from 'tap';
 import { type UsageRecord, usageRank } from '../../src/contract/flow.ts';
@@ -138,6 +139,34 @@ t.test('waits out a Postgres that is away, and lets nothing go meanwhile', async
   isAway = false;
   await until(async () => (await depth()) === 0);
   t.same(await find(records), complete(30));
+});
+
+t.test('keeps its batch through an outage that is longer than another would wait for it', async (t) => {
+  const { addAll, drain, depth, admin, stream } = await openStreamWorld(t);
+  const records = manyRecords(10);
+  await addAll(records);
+  let isAway = true;
+  const attempts = [0, 0];
+  const startDrain = (index: 0 | 1) =>
+    drain({
+      claimIdleMs: 300,
+      pause: () => setTimeout(20),
+      async insert(batch) {
+        attempts[index] = (attempts[index] ?? 0) + 1;
+        if (isAway) throw awayError();
+        await insert(batch);
+      },
+    });
+  startDrain(0);
+  await until(() => (attempts[0] ?? 0) > 0);
+  startDrain(1);
+  await until(() => (attempts[0] ?? 0) > 40);
+  t.equal(attempts[1], 0, 'the other left it alone');
+  const deliveries = (await admin.xpending(stream, 'pg', '-', '+', 100)).map((row) => (row as unknown[])[3]);
+  t.same(new Set(deliveries), new Set([1]));
+  isAway = false;
+  await until(async () => (await depth()) === 0);
+  t.same(await find(records), complete(10));
 });
 
 t.test('gives its batch back when it is stopped while Postgres is away, and no stop counts against it', async (t) => {
