@@ -41,14 +41,18 @@ export function watchRedisServer(redis: Redis, options: ServerWatchOptions): Ser
   const stopPolling = every(pollMs, pollMemory);
 
   function checkServer(): void {
-    Promise.all([redis.info(), findFurtherProblem?.() ?? null]).then(judge, (error: unknown) =>
-      log.warn({ err: error }, 'redis does not describe itself'),
-    );
+    describe().then(judge, (error: unknown) => log.warn({ err: error }, 'redis does not describe itself'));
   }
 
-  function judge([info, furtherProblem]: [string, string | null]): void {
+  /** What is too old for us may not even understand the further question. */
+  async function describe(): Promise<{ info: string; problem: string | null }> {
+    const info = await redis.info();
+    const problem = findProblem(info, allowEviction);
+    return { info, problem: problem ?? (await findFurtherProblem?.()) ?? null };
+  }
+
+  function judge({ info, problem }: { info: string; problem: string | null }): void {
     noteRunId(readField(info, 'run_id'));
-    const problem = findProblem(info, allowEviction) ?? furtherProblem;
     isFit = problem === null;
     hasHeadroom = hasMemoryLeft(info);
     if (problem !== null) {
