@@ -50,6 +50,7 @@ const pgliteBatchRows = 200;
 const postgresBatchRows = 1000;
 const ledgerCapRows = 200_000;
 const leaseTimes = { leaseMs: 30_000, heartbeatMs: 10_000, tombstoneMs: 30_000 };
+const recoveryDeadlineMs = 10_000;
 const drainBlockMs = 1_000;
 /** A stream that others fill is never empty; the last process should leave nothing behind, but not wait for ever. */
 const emptyStreamMs = 3_000;
@@ -67,6 +68,9 @@ async function openJournaled(options: EngineOptions): Promise<OpenedEngine> {
     folder,
     log,
     readCursor: (journalId) => readJournalCursor(database.db, journalId),
+  }).catch((error: unknown) => {
+    lock.release();
+    throw error;
   });
   const ledger = createRowLedger(options, async (records, journalPosition) => {
     if (journalPosition === null) {
@@ -80,6 +84,9 @@ async function openJournaled(options: EngineOptions): Promise<OpenedEngine> {
     journal.committed(journalPosition);
   });
   for (const { record, position } of recovered) ledger.append(record, position ?? undefined);
+  // Before the first request is taken: what a budget has spent is summed from the rows.
+  if (!(await ledger.flush(recoveryDeadlineMs)))
+    log.warn({ waiting_rows: ledger.depth() }, 'recovered usage rows wait for the database');
   const state = createLimiterState(leaseTimes);
   const clock = createMonotonicWallClock();
   const engine = createJournaledEngine({
