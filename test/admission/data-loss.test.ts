@@ -3,7 +3,8 @@ import t, { type Test } from 'tap';
 import { usageStreamKey } from '../../src/admission/redis-engine.ts';
 import { usageRank } from '../../src/contract/flow.ts';
 import { admitRequest, range, requestId, settlement } from './engine-world.ts';
-import { openRedisWorld, type RedisReplica, type RedisWorld } from './redis-world.ts';
+import { openFaultProxy } from './fault-proxy.ts';
+import { openRedisWorld, redisUrl, type RedisReplica, type RedisWorld } from './redis-world.ts';
 
 type Scene = { world: RedisWorld; owner: RedisReplica; other: RedisReplica; key: (name: string) => string };
 
@@ -167,6 +168,27 @@ t.test('sums the budgets again after a loss, and charges what ran through it', a
   const settled = settlement(requestId(1), 'exact', 0);
   await owner.engine.settle({ ...settled, actual: { ...settled.actual, costNanoUsd: 70 } });
   t.match(await other.engine.inspect({ ...view, budgets }), { budgets: [{ remainingNanoUsd: 330 }] });
+});
+
+t.test('sends the settlements of the last minute again when a silent server is back without them', async (t) => {
+  const proxy = await openFaultProxy(redisUrl);
+  t.teardown(() => proxy.close());
+  const world = await openRedisWorld();
+  t.teardown(() => world.close());
+  const { engine, lines } = await world.createReplica({ usageStream: true, url: proxy.url });
+  await engine.admit(admitRequest(requestId(1), limits));
+  await until(async () => {
+    await engine.settle(settlement(requestId(1), 'exact', 100));
+    return (await world.streamRows()).length === 1;
+  });
+  await world.admin.unlink(usageStreamKey(world.keyPrefix, 0), `${world.keyPrefix}{0}:r:${requestId(1)}`);
+  proxy.setMode('hold-requests');
+  const isOpen = () => lines.some(({ message }) => message.startsWith('redis does not answer'));
+  for (let serial = 10; !isOpen(); serial += 1) await engine.admit(admitRequest(requestId(serial), limits));
+  proxy.setMode('pass');
+  await until(async () => (await world.streamRows()).some((row) => row.requestId === requestId(1)));
+  const rows = await world.streamRows();
+  t.equal(rows.filter((row) => row.requestId === requestId(1)).length, 1);
 });
 
 t.test('refuses data that was laid out for another number of shards', async (t) => {
