@@ -15,6 +15,7 @@ import { createOwnLeases, type Shard } from './own-leases.ts';
 import { createReaper } from './reaper.ts';
 import { watchRedisServer } from './redis-server-watch.ts';
 import { createReplayRing } from './replay-ring.ts';
+import { watchRestarts } from './restart-watch.ts';
 import { createSettlementQueue } from './settlement-queue.ts';
 import { claimShardCount } from './shard-count.ts';
 import { createTickBatcher } from './tick-batcher.ts';
@@ -100,9 +101,6 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     allowEviction,
     every,
     findFurtherProblem: () => claimShardCount(background, `${keyPrefix}shards`, shardCount),
-    onRestart: () => {
-      for (const shard of shards) void replay(shard);
-    },
   });
   const ring = createReplayRing({ nowMs });
   const settlements = createSettlementQueue({
@@ -124,6 +122,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const renewOwnLeases = (): Promise<void> => own.renew('background');
   const renewAfterReconnect = (): void => void renewOwnLeases();
   background.on('ready', renewAfterReconnect);
+  const stopWatching = [limiter, background].map((redis) => watchRestarts(redis, replayAll));
   const stopHeartbeat = every(heartbeatMs, renewOwnLeases);
   const stopReaper = every(reapMs, reap);
 
@@ -171,6 +170,10 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     if (shard === undefined) return;
     log.error({ shard: index }, 'redis has lost the data of a shard');
     await Promise.all([own.renew('background', shard), replay(shard)]);
+  }
+
+  function replayAll(): void {
+    for (const shard of shards) void replay(shard);
   }
 
   const replay = (shard: Shard): Promise<boolean> => ring.replay(shard.limiter, shard.background);
@@ -240,6 +243,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     stopHeartbeat();
     stopReaper();
     background.off('ready', renewAfterReconnect);
+    for (const stop of stopWatching) stop();
     server.close();
     await settlements.close();
     for (const shard of shards) {

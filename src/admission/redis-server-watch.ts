@@ -11,8 +11,6 @@ export type ServerWatchOptions = {
   every: Every;
   /** A further reason why this server cannot hold these limits. */
   findFurtherProblem?: () => Promise<string | null>;
-  /** After a reconnect another process answers: its last writes may be lost. */
-  onRestart?: () => void;
 };
 
 export interface ServerWatch {
@@ -29,13 +27,12 @@ const memoryShareForSettlements = 0.15;
 const pollMs = 1000;
 
 export function watchRedisServer(redis: Redis, options: ServerWatchOptions): ServerWatch {
-  const { log, allowEviction, every, findFurtherProblem, onRestart } = options;
+  const { log, allowEviction, every, findFurtherProblem } = options;
   const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
   // Whoever does not wait for it still learns the reason from the log and from refused admissions.
   ready.catch(() => {});
   let isFit = false;
   let hasHeadroom = true;
-  let runId: string | null = null;
   redis.on('ready', checkServer);
   if (redis.status === 'ready') checkServer();
   const stopPolling = every(pollMs, pollMemory);
@@ -52,7 +49,6 @@ export function watchRedisServer(redis: Redis, options: ServerWatchOptions): Ser
   }
 
   function judge({ info, problem }: { info: string; problem: string | null }): void {
-    noteRunId(readField(info, 'run_id'));
     isFit = problem === null;
     hasHeadroom = hasMemoryLeft(info);
     if (problem !== null) {
@@ -66,13 +62,6 @@ export function watchRedisServer(redis: Redis, options: ServerWatchOptions): Ser
     if (readField(info, 'aof_enabled') === '0')
       log.warn({}, 'redis has no append-only file: a restart forgets all limits');
     resolve();
-  }
-
-  /** A server that hides which process it is may be any. */
-  function noteRunId(seen: string): void {
-    const isKnown = runId === null || (seen !== '' && seen === runId);
-    runId = seen;
-    if (!isKnown) onRestart?.();
   }
 
   async function pollMemory(): Promise<void> {

@@ -1,4 +1,3 @@
-import { createServer, type AddressInfo, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import type { Every } from '../../src/admission/clock.ts';
 import {
@@ -8,6 +7,7 @@ import {
   type ServerWatchOptions,
 } from '../../src/admission/redis-server-watch.ts';
 import { openRedis } from '../../src/platform/redis.ts';
+import { openDescribedServer } from './described-server.ts';
 
 const info = (fields: Record<string, string | number>): string =>
   Object.entries({ redis_version: '7.0.15', maxmemory_policy: 'noeviction', maxmemory: 0, aof_enabled: 1, ...fields })
@@ -36,33 +36,11 @@ t.test('keeps a share of the memory for settlements', (t) => {
   t.end();
 });
 
-/** Speaks just enough of the protocol for a client to connect and ask for INFO. */
-async function openDescribedServer(t: Test, description: { text: string }): Promise<string> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-    socket.on('data', (chunk: Buffer) => {
-      for (const [, command] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) {
-        const { text } = description;
-        if (command?.toLowerCase() === 'info') socket.write(`$${text.length}\r\n${text}\r\n`);
-        else socket.write(command?.toLowerCase() === 'hello' ? '-NOPROTO unsupported\r\n' : '+OK\r\n');
-      }
-    });
-  });
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return `redis://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
 async function openSubject(
   t: Test,
   description: { text: string },
   allowEviction: boolean,
-  further: Pick<ServerWatchOptions, 'findFurtherProblem' | 'onRestart'> = {},
+  further: Pick<ServerWatchOptions, 'findFurtherProblem'> = {},
 ) {
   const redis = openRedis(await openDescribedServer(t, description), { info: () => {}, warn: () => {} });
   t.teardown(() => redis.disconnect());
@@ -78,7 +56,7 @@ async function openSubject(
   };
   const watch = watchRedisServer(redis, { log, allowEviction, every, ...further });
   t.teardown(() => watch.close());
-  return { watch, lines, redis, poll: async () => poll() };
+  return { watch, lines, poll: async () => poll() };
 }
 
 t.test('is not ready when the server evicts', async (t) => {
@@ -114,30 +92,4 @@ t.test('is not ready when there is a further reason', async (t) => {
   const { watch } = await openSubject(t, { text: info({}) }, false, further);
   await t.rejects(watch.ready, /laid out otherwise/);
   t.equal(watch.isFit(), false);
-});
-
-t.test('tells when another process answers after a reconnect, or one that hides which it is', async (t) => {
-  const description = { text: info({ run_id: 'first' }) };
-  const asked = { times: 0, restarts: 0 };
-  const { watch, redis } = await openSubject(t, description, false, {
-    findFurtherProblem: async () => {
-      asked.times += 1;
-      return null;
-    },
-    onRestart: () => {
-      asked.restarts += 1;
-    },
-  });
-  await watch.ready;
-  const restarts: number[] = [];
-  for (const runId of ['first', 'second', 'second', '', '']) {
-    description.text = info(runId === '' ? {} : { run_id: runId });
-    const before = asked.times;
-    redis.disconnect(true);
-    while (asked.times === before) await new Promise((resolve) => setTimeout(resolve, 5));
-    await redis.info();
-    await new Promise((resolve) => setImmediate(resolve));
-    restarts.push(asked.restarts);
-  }
-  t.same(restarts, [0, 1, 1, 2, 3]);
 });
