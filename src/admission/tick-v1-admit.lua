@@ -131,8 +131,7 @@ local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slo
   -- The refusal above has counted them all.
   for _, slot in ipairs(slots) do liveBySlot[slot.key] = slot.live + 1 end
   redis.call('HSET', requestKey, 'st', 'open', 'hr', requestsCost, 'ht', tokensCost,
-    'pr', requestsPlan, 'pt', tokensPlan, 'c', slotPlan, 'rec', record)
-  if budgetPlan ~= '' then redis.call('HSET', requestKey, 'pm', holdBudgets(budgets)) end
+    'pr', requestsPlan, 'pt', tokensPlan, 'c', slotPlan, 'rec', record, 'pm', holdBudgets(budgets))
   redis.call('PEXPIRE', requestKey, openMs)
   return withBudgets(withBalances({ 'OK' }, buckets), budgets)
 end
