@@ -158,6 +158,73 @@ t.test('a segment goes when its rows are in the database and its requests have e
   next.journal.committed(next.recovered[0]?.position ?? 0);
 });
 
+t.test('keeps every segment with a row that the database does not have', async (t) => {
+  const world = createJournalWorld(t);
+  const opened = await world.open({ segmentBytes: 1000 });
+  const served = engineOn(t, opened);
+  await serve(served, 6);
+  const third = served.rows[2]?.position ?? 0;
+  opened.journal.committed(third);
+  await until(() => segmentsIn(world)[0] !== '00000001.log');
+  await serve(served, 2);
+  await opened.journal.close();
+  world.cursors.set(opened.journal.id, third);
+  t.equal((await world.open()).recovered.length, 5);
+});
+
+t.test(
+  'keeps what requests that were cut off were recovered from, until the last of their rows has landed',
+  async (t) => {
+    const world = createJournalWorld(t);
+    const first = await world.open({ segmentBytes: 1000 });
+    const cut = [admission(), admission(), admission()];
+    const { engine } = engineOn(t, first);
+    for (const request of cut) await engine.admit(request);
+    await first.journal.close();
+    const old = segmentsIn(world);
+    t.ok(old.length > 1);
+
+    const second = await world.open();
+    const served = engineOn(t, second);
+    await serve(served, 1);
+    second.journal.committed(0);
+    second.journal.checkpoint('of the new one');
+    await serve(served, 1);
+    t.same(segmentsIn(world).slice(0, old.length), old);
+    const last = second.recovered.at(-1)?.position ?? 0;
+    t.same(
+      second.recovered.map(({ position }) => position !== null),
+      [false, false, true],
+    );
+    second.journal.committed(last);
+    await until(() => segmentsIn(world).length === 1);
+  },
+);
+
+t.test('begins a segment only when the one before it is on the medium', async (t) => {
+  const world = createJournalWorld(t);
+  const { disk: real } = createTroubledDisk(world.folder);
+  const steps: string[] = [];
+  const disk = {
+    ...real,
+    create: async (name: string) => {
+      steps.push(`begins ${name}`);
+      const file = await real.create(name);
+      return {
+        ...file,
+        async sync() {
+          await file.sync();
+          steps.push(`on the medium ${name}`);
+        },
+      };
+    },
+  };
+  const served = engineOn(t, await world.open({ disk, segmentBytes: 1000, every: () => () => undefined }));
+  steps.length = 0;
+  await serve(served, 2);
+  t.same(steps.slice(0, 2), ['on the medium 00000001.log', 'begins 00000002.log']);
+});
+
 t.test('keeps the segment of the last checkpoint until there is a newer one', async (t) => {
   const world = createJournalWorld(t);
   const opened = await world.open({ segmentBytes: 1000 });

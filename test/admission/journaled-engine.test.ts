@@ -106,6 +106,8 @@ t.test('settles what the last process left open before it takes a request', asyn
   for (const { id, accountId } of [dispatched, streaming, done]) engine.markDispatched(id, accountId);
   engine.reportProgress(streaming.id, streaming.accountId, inputTokens + 30);
   beat();
+  engine.reportProgress(streaming.id, streaming.accountId, inputTokens + 10);
+  beat();
   await engine.settle(settlement(done.id));
   await first.journal.close();
 
