@@ -12,12 +12,20 @@ export type UsageRow = {
   completionTokens: number;
 };
 
-export type Evidence = { answers: readonly Answer[]; ledger: readonly LedgerLine[]; rows: readonly UsageRow[] };
+export type Evidence = {
+  answers: readonly Answer[];
+  ledger: readonly LedgerLine[];
+  rows: readonly UsageRow[];
+  /** Gateways that died, by their address, and when. */
+  kills?: readonly { gateway: string; atMs: number }[];
+};
 
 const finalRank = 3;
+/** An answer whose last byte left this shortly before its gateway died may not have been settled: an estimate is right. */
+const unsettledMs = 1000;
 
 /** Every contradiction, in words; empty when the books agree. */
-export function findFaults({ answers, ledger, rows }: Evidence): string[] {
+export function findFaults({ answers, ledger, rows, kills = [] }: Evidence): string[] {
   const rowsOf = groupBy(rows, ({ marker }) => marker);
   const attemptsOf = groupBy(ledger, ({ marker }) => marker);
   return [
@@ -30,7 +38,7 @@ export function findFaults({ answers, ledger, rows }: Evidence): string[] {
       found.length > 1 ? [`repeated: ${marker} went upstream ${found.length} times`] : [],
     ),
     ...rows.flatMap((row) => findRowFaults(row, attemptsOf.get(row.marker)?.[0])),
-    ...answers.flatMap((answer) => findAnswerFaults(answer, { rowsOf, attemptsOf })),
+    ...answers.flatMap((answer) => findAnswerFaults(answer, { rowsOf, attemptsOf, kills })),
   ];
 }
 
@@ -43,13 +51,21 @@ function findRowFaults(row: UsageRow, line: LedgerLine | undefined): string[] {
   return isExact && !isTrue ? [`wrong: ${row.marker} used ${line.tokens} tokens (${describe(row)})`] : [];
 }
 
-type Books = { rowsOf: ReadonlyMap<string, readonly UsageRow[]>; attemptsOf: ReadonlyMap<string, unknown> };
+type Books = {
+  rowsOf: ReadonlyMap<string, readonly UsageRow[]>;
+  attemptsOf: ReadonlyMap<string, unknown>;
+  kills: NonNullable<Evidence['kills']>;
+};
 
-function findAnswerFaults(answer: Answer, { rowsOf, attemptsOf }: Books): string[] {
+function findAnswerFaults(answer: Answer, { rowsOf, attemptsOf, kills }: Books): string[] {
   const { marker, status } = answer;
   const [row] = rowsOf.get(marker) ?? [];
   const wasRefused = status === 429 || status === 401 || (status === 503 && answer.code !== 'overloaded');
   if (wasRefused && attemptsOf.has(marker)) return [`leaked: ${marker} was refused with ${status} and ran`];
+  const isCutOff = kills.some(
+    ({ gateway, atMs }) => gateway === answer.gateway && answer.endedAtMs > atMs - unsettledMs,
+  );
+  if (isCutOff && row?.status === 'orphaned') return [];
   if (answer.isComplete && row?.rank !== finalRank) {
     return [`poor: ${marker} was answered whole (${row === undefined ? 'no row' : describe(row)})`];
   }
