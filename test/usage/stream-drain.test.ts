@@ -319,6 +319,23 @@ t.test('goes on when its connection to Redis is cut again and again', async (t) 
   t.ok(lines.length > 0);
 });
 
+t.test('writes at once what a lost reply had given it when the connection is back', async (t) => {
+  const { drain, depth, admin, stream } = await openStreamWorld(t);
+  const { connection, consumer } = drain({ insert });
+  await until(async () => (await admin.exists(stream)) === 1);
+  const record = usageRecord();
+  // Given to the drain's own consumer in one step, so that the drain never hears of it.
+  await admin
+    .multi()
+    .xadd(stream, '*', 'id', record.requestId, 'rec', JSON.stringify(record))
+    .xreadgroup('GROUP', 'pg', `${consumer}-0`, 'COUNT', 1, 'STREAMS', stream, '>')
+    .exec();
+  t.equal(await depth(), 1);
+  await admin.client('KILL', 'ID', await connection.client('ID'));
+  await until(async () => (await depth()) === 0);
+  t.same(await find([record]), complete(1));
+});
+
 t.test('begins anew when the stream and its group were lost', async (t) => {
   const { addAll, drain, depth, admin, stream } = await openStreamWorld(t);
   const [before, after] = [manyRecords(5), manyRecords(5)];

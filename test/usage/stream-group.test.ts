@@ -70,6 +70,7 @@ t.test('gives entries of a reply that was lost once more, and does not count it'
     t.match(await reader.takeOwn(10), [{ deliveries: 1 }, { deliveries: 1 }]);
   }
   t.same(await group('b').takeOwn(10), [], 'those of others are not its own');
+  t.match(await group('b').takeStale(10, 0), [{ deliveries: 2 }, { deliveries: 2 }], 'and nobody else counts it');
 });
 
 t.test('gives only the entry up that kills every drainer, not its neighbours', async (t) => {
