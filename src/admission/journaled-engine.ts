@@ -81,20 +81,14 @@ export function createJournaledEngine<Engine extends AdmissionEngine>(options: J
     }
   }
 
-  function settle(settlement: Settlement): Promise<void> {
-    if (settlement.kind === 'void' && !admissions.has(settlement.id)) return voidUnknown(settlement);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    journal.settle(settlement.record, (position) => {
-      settleInside(settlement, (record) => appendRow(record, position)).then(resolve, reject);
-    });
-    return promise;
-  }
-
-  /** As a rule nothing was admitted, and a frame would become a row that the request must not have. */
-  async function voidUnknown(settlement: Settlement): Promise<void> {
-    const rows: UsageRecord[] = [];
-    await settleInside(settlement, (record) => rows.push(record));
-    await Promise.all(rows.map(writeRow));
+  /**
+   * The slot is free at once and the row follows: a client that has its reply may ask again before any write returns. A
+   * process that dies between the two leaves an open admission, which becomes a row at the next start.
+   */
+  async function settle(settlement: Settlement): Promise<void> {
+    const written: Promise<void>[] = [];
+    await settleInside(settlement, (record) => written.push(writeRow(record)));
+    await Promise.all(written);
   }
 
   function takeRow(record: UsageRecord): void {
