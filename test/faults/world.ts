@@ -158,9 +158,13 @@ export async function startGateway(t: Test, upstream: Pick<MockUpstream, 'url'>,
   });
   const exited = once(child, 'exit');
   const output = collectOutput(child);
+  // A run that is broken off must not leave gateways behind.
+  const abandon = (): void => void child.kill('SIGKILL');
+  process.once('exit', abandon);
   const end = async (signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> => {
     child.kill(signal);
     await exited;
+    process.removeListener('exit', abandon);
     return child.exitCode;
   };
   t.teardown(() => end('SIGKILL'));
