@@ -170,6 +170,9 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     if (shard === undefined) return;
     log.error({ shard: index }, 'redis has lost the data of a shard');
     await Promise.all([own.renew('background', shard), replay(shard)]);
+    // A settlement that ran before the loss may be answered, and so remembered, only behind the first replay.
+    await new Promise((resolve) => setTimeout(resolve, boundMs).unref());
+    await replay(shard);
   }
 
   function replayAll(): void {

@@ -85,7 +85,13 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
 
   /** One timer serves all operations of a turn: they were enqueued together. */
   function startTurn(): Turn {
-    const started: Turn = { waiting: [], unanswered: 0, timer: setTimeout(() => expire(started), boundMs) };
+    const started: Turn = { waiting: [], unanswered: 0, timer: setTimeout(expireSoon, boundMs) };
+    // Timers run before the sockets are read: a loop that was kept from running may have the reply at hand.
+    function expireSoon(): void {
+      setImmediate(() => {
+        if (started.unanswered > 0) expire(started);
+      });
+    }
     setImmediate(() => {
       turn = null;
       sendQueued();

@@ -347,3 +347,13 @@ t.test('refuses an unknown dialect and forgives a slash at the end of an address
   t.equal(createDeclaredProvider({ id: 'x', dialect: 'openai-exact', baseUrl: `${baseUrl}//` }).baseUrl, baseUrl);
   t.end();
 });
+
+t.test('a cache mark on a tool is taken off where the vendor has no caches, and reported', (t) => {
+  const tool = { type: 'function', function: { name: 'f' }, cache_control: { type: 'ephemeral' } };
+  const edited = edit(local, { tools: [tool, { ...tool, cache_control: null }] });
+  const bare = { type: 'function', function: { name: 'f' } };
+  t.strictSame(edited.set['tools'], [bare, bare]);
+  t.ok(edited.dropped.includes('tools.0.cache_control'));
+  t.notOk(edited.dropped.includes('tools.1.cache_control'));
+  t.end();
+});
