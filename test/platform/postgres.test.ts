@@ -38,7 +38,6 @@ async function startTunnel(t: Test): Promise<{ url: string; connections(): numbe
   });
   const url = new URL(serverUrl);
   url.hostname = '127.0.0.1';
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   url.port = String((server.address() as AddressInfo).port);
   return {
     url: url.href,
