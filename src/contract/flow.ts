@@ -48,6 +48,40 @@ export type Price = {
   cacheWrite: number;
   output: number;
   reasoning: number;
+  /** Written for an hour instead of minutes. Absent: as `cacheWrite`. */
+  longCacheWrite?: number;
+  /** Absent: as `input` and `output`. */
+  audioInput?: number;
+  audioOutput?: number;
+};
+
+/**
+ * What a model can do beyond its parameters, from the catalogue. Absent: nothing is known, and each adapter takes the
+ * newest model of its kind for granted. Spec: fidelity 4.3, 5.1, 8.
+ */
+export type ModelAbilities = {
+  /** Not at all; with a budget in tokens; by effort; by a level. */
+  thinking?: 'none' | 'budget' | 'adaptive' | 'level';
+  /** False: it always thinks. */
+  canStopThinking?: boolean;
+  /** It thinks unless told not to. */
+  thinksByDefault?: boolean;
+  /** The values of `reasoning_effort` that it knows by their own names. */
+  efforts?: readonly string[];
+  /** `temperature` and `top_p` together; only one of them; neither. */
+  sampling?: 'both' | 'one' | 'none';
+  topK?: boolean;
+  jsonSchema?: boolean;
+  strictTools?: boolean;
+  forcedTool?: 'accepted' | 'unless-thinking' | 'never';
+  /** Takes system messages in the middle of the conversation. */
+  inlineSystem?: boolean;
+  /** Goes on from a last message of the assistant. */
+  prefill?: boolean;
+  /** What of an earlier answer's reasoning is sent back. */
+  reasoningHistory?: 'strip' | 'content' | 'blocks' | 'details';
+  /** Its text begins with `<think>`, to be told apart from the answer. */
+  parseThink?: boolean;
 };
 
 /** One entry of the catalogue; `id` is `provider/upstream model`. */
@@ -62,6 +96,7 @@ export type ModelSpec = {
   outputModalities: readonly string[];
   supportedParameters: readonly string[];
   price: Price | null;
+  abilities?: ModelAbilities;
   /** Unix seconds. */
   created: number;
 };
@@ -87,6 +122,11 @@ export type Usage = {
   cacheWriteTokens: number;
   completionTokens: number;
   reasoningTokens: number;
+  /** Of `cacheWriteTokens`, those written for an hour. Absent: none. */
+  longCacheWriteTokens?: number;
+  /** Of `promptTokens` and `completionTokens`, those that are audio. Absent: none. */
+  audioPromptTokens?: number;
+  audioCompletionTokens?: number;
 };
 
 export type UsageSource = 'provider' | 'estimated';

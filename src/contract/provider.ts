@@ -6,7 +6,11 @@ import type { GatewayError } from './errors.ts';
 import type { ModelSpec, Usage } from './flow.ts';
 import type { JsonObject, JsonValue } from './json.ts';
 
-/** One Server-Sent Event, decoded: `data` lines joined by `\n`; `event` is empty when the upstream named none. */
+/**
+ * One event of a stream, decoded. Server-Sent Events: `data` lines joined by `\n`; `event` is empty when the upstream
+ * named none. Amazon's binary frames: the payload as text under its `:event-type`, or under its `:exception-type` with
+ * `exception:` before it.
+ */
 export type SseEvent = { event: string; data: string };
 
 export type AdapterTarget = { upstreamModel: string; model: ModelSpec | null };
@@ -24,6 +28,20 @@ export type RequestEdit = {
   dropped: readonly string[];
 };
 
+/** A body in another dialect, written anew. Members of the caller's that the dialect knows as its own are in it as sent. */
+export type RequestRewrite = {
+  body: JsonObject;
+  /** Paths reported in `x-tollgate-dropped-params`; a changed value as `temperature(1.7->1)`. */
+  dropped: readonly string[];
+  /** For this request alone, beside those of `authorize`. */
+  headers?: Readonly<Record<string, string>>;
+  /** The body asks for a stream although the caller did not: the gateway puts the chunks together again. */
+  streamsUpstream?: boolean;
+};
+
+/** Something that the caller named by its URL and the dialect wants as bytes. */
+export type Asset = { mediaType: string; base64: string };
+
 /** What a pure adapter may know of the moment and of the caller. */
 export type ReplyContext = {
   /** The id that the caller asked for. */
@@ -36,6 +54,9 @@ export type ReplyContext = {
   randomId(): string;
   /** The caller's own body, for what the shape of the answer depends on (the legacy function fields). */
   request?: JsonObject;
+  /** What went upstream, when the adapter wrote it anew. */
+  sent?: JsonObject;
+  target?: AdapterTarget;
 };
 
 export type AdaptedResponse = {
@@ -73,14 +94,18 @@ export type ParameterFate = 'mapped' | 'emulated' | 'dropped' | 'refused' | 'con
 export interface ChatEndpoint {
   /** Every parameter of Chat Completions by name, and `parent.part` for what has a fate of its own inside one. */
   readonly fates?: Readonly<Record<string, ParameterFate>>;
-  /** Path below the provider's base URL, with its leading slash. */
-  path(target: AdapterTarget): string;
+  /** Path below the provider's base URL, with its leading slash. `isStream`: what the upstream is asked for. */
+  path(target: AdapterTarget, isStream: boolean): string;
+  /** URLs in the caller's body whose bytes `request` needs. Absent: none, ever. */
+  assets?(body: JsonObject, target: AdapterTarget): readonly string[];
   /** Throws a `GatewayError` for a parameter that would change what the answer is. Never changes `body`. */
-  request(body: JsonObject, target: AdapterTarget): RequestEdit;
+  request(body: JsonObject, target: AdapterTarget, assets?: ReadonlyMap<string, Asset>): RequestEdit | RequestRewrite;
   /** A unary reply with a 2xx status and no in-band error. */
   response(body: JsonObject, context: ReplyContext): AdaptedResponse;
   /** Absent: the stream is passed through untouched and only metered. */
   stream?(context: ReplyContext): StreamTranslator;
+  /** How the upstream frames its streams; the default is Server-Sent Events. */
+  readonly framing?: 'server-sent-events' | 'amazon-event-stream';
   /** Reads usage off a reply body or a stream chunk. */
   usage(body: JsonObject): Usage | null;
 }
@@ -94,6 +119,20 @@ export type ScriptedReply = {
   breaks: boolean;
 };
 
+/** What an operator says of a provider beside its key: a region, a project, an API version. */
+export type ProviderSetting = { description: string; isRequired: boolean; pattern: RegExp };
+
+/**
+ * How requests are authorised where a header made once will not do. `sigv4`: the secret is
+ * `<access key id>:<secret access key>[:<session token>]` and each request is signed for the service and region.
+ * `service-account`: the secret is the JSON of a service account, and short-lived tokens are fetched with it.
+ */
+export type Signing =
+  | { scheme: 'sigv4'; service: string; region: string }
+  | { scheme: 'service-account'; scopes: readonly string[] };
+
+export type ReplyHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
 export interface ProviderAdapter {
   readonly id: string;
   readonly name: string;
@@ -101,12 +140,17 @@ export interface ProviderAdapter {
   /** False for a provider that needs no key (local servers, the built-in demo). */
   readonly needsKey: boolean;
   authorize(secret: string): Readonly<Record<string, string>>;
+  readonly signing?: Signing;
+  readonly settings?: Readonly<Record<string, ProviderSetting>>;
+  /** The same provider under these settings, each checked against its pattern; its base URL and signing are then final. */
+  configure?(settings: Readonly<Record<string, string>>): ProviderAdapter;
   readonly endpoints: { readonly chat?: ChatEndpoint };
   /**
    * Maps a failed reply, or an error inside a 200, to the caller's error. `body` is undefined when it was not JSON.
    * The upstream's text is passed on only where it teaches the caller (400-class); never for credentials or HTML.
+   * Names of headers are in lower case.
    */
-  mapError(status: number, body: JsonValue | undefined): GatewayError;
+  mapError(status: number, body: JsonValue | undefined, headers?: ReplyHeaders): GatewayError;
   /** Recognises an error inside a reply that claims success; null when there is none. */
   findError(body: JsonObject, eventName: string): GatewayError | null;
   /** Present on a provider that answers by itself. */

@@ -4,8 +4,12 @@
  * is what is sent. Spec: performance 3.1, the one-occurrence rule.
  */
 import type { JsonObject } from '../contract/json.ts';
-import type { RequestEdit } from '../contract/provider.ts';
+import type { RequestEdit, RequestRewrite } from '../contract/provider.ts';
 import type { ChatRequest } from './chat-request.ts';
+
+export function upstreamBody(request: ChatRequest, adapted: RequestEdit | RequestRewrite): Buffer {
+  return 'body' in adapted ? Buffer.from(JSON.stringify(adapted.body)) : editBody(request, adapted);
+}
 
 export function editBody(request: ChatRequest, edit: RequestEdit): Buffer {
   const names = Object.keys(edit.set);

@@ -29,6 +29,8 @@ export type AttemptResult = {
 
 export type CollectedReply = { status: number; headers: IncomingHttpHeaders; body: Buffer };
 
+export type FinishedReply = { headers: string[]; body: Buffer; usage: Usage | null };
+
 /** What the relay decides and the exchange must not know: dialects, headers, prices. */
 export type ExchangeSteps = {
   onDispatched(): void;
@@ -38,7 +40,9 @@ export type ExchangeSteps = {
   /** Names and values in turn. */
   streamHeaders(upstream: IncomingHttpHeaders): string[];
   /** Turns a complete reply into what the caller gets. Throws a `GatewayError` for a failed one. */
-  finishReply(reply: CollectedReply): { headers: string[]; body: Buffer; usage: Usage | null };
+  finishReply(reply: CollectedReply): FinishedReply;
+  /** The reply made of a stream whose caller asked for none; null for a caller who did. */
+  finishStream(upstream: IncomingHttpHeaders, usage: Usage | null): FinishedReply | null;
 };
 
 export type ExchangeOptions = { flow: Flow; steps: ExchangeSteps; timeouts: Timeouts; watchdog: Watchdog };
@@ -121,7 +125,7 @@ export class Exchange implements UpstreamHandler, Watched {
       );
       return;
     }
-    if (status < 300 && isEventStream(headers)) this.#pipe = this.#steps.openPipe();
+    if (status < 300 && isEventStream(headers)) this.#guard(() => (this.#pipe = this.#steps.openPipe()));
   }
 
   onData(chunk: Buffer): void {
@@ -233,7 +237,7 @@ export class Exchange implements UpstreamHandler, Watched {
 
   /** Balancers cut a connection that is silent for a minute; a comment keeps it, and both SDKs skip it. */
   #keepAlive(nowMs: number): void {
-    const isStream = this.#pipe !== null || (this.#status === 0 && this.#flow.request.stream);
+    const isStream = this.#flow.request.stream && (this.#pipe !== null || this.#status === 0);
     if (!isStream || nowMs - this.#lastClientWriteAtMs < this.#timeouts.keepAliveCommentMs) return;
     this.#write(keepAliveComment);
   }
@@ -260,7 +264,10 @@ export class Exchange implements UpstreamHandler, Watched {
     const [only] = this.#collected;
     const body = this.#collected.length === 1 && only !== undefined ? only : Buffer.concat(this.#collected);
     this.#collected = [];
-    const reply = this.#steps.finishReply({ status: this.#status, headers: this.#headers, body });
+    this.#sendReply(this.#steps.finishReply({ status: this.#status, headers: this.#headers, body }));
+  }
+
+  #sendReply(reply: FinishedReply): void {
     this.#unaryUsage = reply.usage;
     this.#isEnding = true;
     if (this.#hasStarted) {
@@ -278,7 +285,10 @@ export class Exchange implements UpstreamHandler, Watched {
   #finishStream(pipe: Pipe, failure: UpstreamFailure | null): void {
     const tail = pipe.end();
     if (tail !== null) this.#write(tail);
-    if (pipe.failure !== null) this.#fail(pipe.failure, 'upstream_failed');
+    const collected =
+      pipe.failure === null && pipe.isComplete ? this.#steps.finishStream(this.#headers, pipe.usage()) : null;
+    if (collected !== null) this.#sendReply(collected);
+    else if (pipe.failure !== null) this.#fail(pipe.failure, 'upstream_failed');
     else if (!pipe.isComplete || !this.#hasStarted) this.#fail(this.#truncation(failure), 'upstream_failed');
     else {
       this.#isEnding = true;

@@ -8,10 +8,10 @@ import type { Timeouts } from '../config/types.ts';
 import { gatewayError, GatewayError } from '../contract/errors.ts';
 import type { Target } from '../contract/flow.ts';
 import type { JsonObject } from '../contract/json.ts';
-import type { ChatEndpoint, ProviderAdapter, RequestEdit } from '../contract/provider.ts';
+import type { ChatEndpoint, ProviderAdapter, RequestEdit, RequestRewrite } from '../contract/provider.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { playScript } from '../upstream/scripted.ts';
-import { editBody } from './body-edit.ts';
+import { upstreamBody } from './body-edit.ts';
 import { Exchange, type AttemptResult } from './exchange.ts';
 import { newOutcome, type Flow, type Outcome } from './flow.ts';
 import { createReplySteps } from './reply.ts';
@@ -109,7 +109,7 @@ export function createRelay(options: RelayOptions): Relay {
     return result;
   }
 
-  function adapt(flow: Flow, target: Target, endpoint: ChatEndpoint): RequestEdit {
+  function adapt(flow: Flow, target: Target, endpoint: ChatEndpoint): RequestEdit | RequestRewrite {
     const edit = endpoint.request(flow.request.body, target);
     const [param] = edit.dropped;
     if (param === undefined || !flow.isStrict) return edit;
@@ -119,16 +119,18 @@ export function createRelay(options: RelayOptions): Relay {
     });
   }
 
-  type Sending = { target: Target; provider: Provider; endpoint: ChatEndpoint; edit: RequestEdit };
+  type Sending = { target: Target; provider: Provider; endpoint: ChatEndpoint; edit: RequestEdit | RequestRewrite };
 
   function send(flow: Flow, sending: Sending, outcome: Outcome): Exchange {
     const { target, provider, endpoint, edit } = sending;
     const context = {
       publicModel: flow.route.publicModel,
-      includeUsage: flow.request.includeUsage,
+      includeUsage: flow.request.includeUsage || !flow.request.stream,
       created: Math.floor(flow.startedAtMs / 1000),
       randomId: () => options.randomId(),
       request: flow.request.body,
+      target,
+      ...('body' in edit ? { sent: edit.body } : {}),
     };
     const steps = createReplySteps({
       flow,
@@ -136,7 +138,7 @@ export function createRelay(options: RelayOptions): Relay {
       adapter: provider.adapter,
       endpoint,
       context,
-      edit,
+      dropped: edit.dropped,
       attempt: outcome.attempts.length + 1,
       onOverhead: (micros) => {
         outcome.overheadMicros = micros;
@@ -145,8 +147,9 @@ export function createRelay(options: RelayOptions): Relay {
       onProgress: (outputTokens) => options.onProgress(flow, outputTokens),
     });
     const exchange = new Exchange({ flow, steps, timeouts: options.timeouts, watchdog: options.watchdog });
-    const path = endpoint.path(target);
-    const body = editBody(flow.request, edit);
+    const streamsUpstream = 'body' in edit && edit.streamsUpstream === true;
+    const path = endpoint.path(target, flow.request.stream || streamsUpstream);
+    const body = upstreamBody(flow.request, edit);
     if (provider.adapter.answer !== undefined) {
       const script = provider.adapter.answer({ path, body: JSON.parse(body.toString()) as JsonObject, context });
       exchange.attach(playScript(script, exchange));
@@ -156,7 +159,8 @@ export function createRelay(options: RelayOptions): Relay {
       origin: provider.origin,
       path: provider.basePath + path,
       allowPrivate: provider.allowPrivate,
-      headers: provider.headers,
+      headers:
+        'body' in edit && edit.headers !== undefined ? { ...provider.headers, ...edit.headers } : provider.headers,
       body,
     };
     exchange.attach(options.upstream.send(request, exchange));

@@ -1,12 +1,13 @@
 /** From the upstream's reply to the caller's: headers of ours only, the adapter's changes, in-band errors, the cost. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { gatewayError, type GatewayError } from '../contract/errors.ts';
-import type { Target } from '../contract/flow.ts';
-import { isJsonObject, type JsonValue } from '../contract/json.ts';
-import type { ChatEndpoint, ProviderAdapter, ReplyContext, RequestEdit } from '../contract/provider.ts';
-import { tokensOfCharacters } from '../usage/estimate.ts';
+import type { Target, Usage } from '../contract/flow.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../contract/json.ts';
+import type { ChatEndpoint, ProviderAdapter, ReplyContext, SseEvent } from '../contract/provider.ts';
+import { SseReader } from '../upstream/sse.ts';
 import { costPicoUsd, shortUsd } from '../usage/price.ts';
-import type { CollectedReply, ExchangeSteps } from './exchange.ts';
+import type { CollectedReply, ExchangeSteps, FinishedReply } from './exchange.ts';
+import { ChunkSum } from './chunk-sum.ts';
 import type { Flow } from './flow.ts';
 import { PassthroughPipe } from './passthrough-pipe.ts';
 import { TranslatedPipe } from './translated-pipe.ts';
@@ -17,7 +18,8 @@ export type ReplyOptions = {
   adapter: ProviderAdapter;
   endpoint: ChatEndpoint;
   context: ReplyContext;
-  edit: RequestEdit;
+  /** Parameters that did not go upstream. */
+  dropped: readonly string[];
   /** 1 for the first. */
   attempt: number;
   onOverhead(micros: number): void;
@@ -26,7 +28,8 @@ export type ReplyOptions = {
 };
 
 export function createReplySteps(options: ReplyOptions): ExchangeSteps {
-  const { flow, target, adapter, endpoint, context, edit } = options;
+  const { flow, target, adapter, endpoint, context, dropped } = options;
+  const sum = flow.request.stream ? null : new ChunkSum();
   const sentAtMs = performance.now();
   const beforeSendMs = sentAtMs - flow.startedMonotonicMs;
 
@@ -58,8 +61,17 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
     if (typeof upstreamId === 'string' && /^[\x21-\x7e]{1,200}$/.test(upstreamId)) {
       headers.push('x-tollgate-upstream-request-id', upstreamId);
     }
-    if (edit.dropped.length > 0) headers.push('x-tollgate-dropped-params', edit.dropped.join(', '));
+    if (dropped.length > 0) headers.push('x-tollgate-dropped-params', headerText(dropped.join(', ')));
     return headers;
+  }
+
+  function unaryReply(upstream: IncomingHttpHeaders, { body, usage, answeredAtMs }: UnaryReply): FinishedReply {
+    const headers = commonHeaders(upstream, answeredAtMs);
+    headers.push('content-type', 'application/json', 'content-length', String(body.length));
+    if (usage !== null) {
+      headers.push('x-tollgate-cost-usd', shortUsd(costPicoUsd(usage, target.model?.price ?? null)));
+    }
+    return { headers, body, usage };
   }
 
   return {
@@ -67,7 +79,16 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
     onProgress: (outputTokens) => options.onProgress(outputTokens),
 
     openPipe() {
-      if (endpoint.stream !== undefined) return new TranslatedPipe(endpoint.stream(context), tokensOfCharacters);
+      const translator = endpoint.stream?.(context);
+      if (translator !== undefined) {
+        const reader = new SseReader();
+        return new TranslatedPipe({
+          translator,
+          reader,
+          ...(sum === null ? {} : { show: (event) => collect(sum, event) }),
+        });
+      }
+      if (sum !== null) throw badReply('The provider answered with a stream that was not asked for.');
       return new PassthroughPipe({
         cutUsage: !flow.request.includeUsage,
         findError: (body, eventName) => adapter.findError(body, eventName),
@@ -91,14 +112,22 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
       if (failure !== null) throw failure;
       const adapted = endpoint.response(json, context);
       const body = adapted.body === null ? reply.body : Buffer.from(JSON.stringify(adapted.body));
-      const headers = commonHeaders(reply.headers, answeredAtMs);
-      headers.push('content-type', 'application/json', 'content-length', String(body.length));
-      if (adapted.usage !== null) {
-        headers.push('x-tollgate-cost-usd', shortUsd(costPicoUsd(adapted.usage, target.model?.price ?? null)));
-      }
-      return { headers, body, usage: adapted.usage };
+      return unaryReply(reply.headers, { body, usage: adapted.usage, answeredAtMs });
+    },
+
+    finishStream(upstream, usage) {
+      if (sum === null) return null;
+      const answeredAtMs = performance.now();
+      return unaryReply(upstream, { body: Buffer.from(JSON.stringify(sum.completion())), usage, answeredAtMs });
     },
   };
+}
+
+type UnaryReply = { body: Buffer; usage: Usage | null; answeredAtMs: number };
+
+function collect(sum: ChunkSum, { data }: SseEvent): string {
+  if (data !== '[DONE]') sum.add(JSON.parse(data) as JsonObject);
+  return '';
 }
 
 /** As OpenAI's own look: `req_` and 32 hex digits. */
@@ -124,7 +153,7 @@ function parseReply(body: Buffer): JsonValue | undefined {
 function failedReply(adapter: ProviderAdapter, reply: CollectedReply, json: JsonValue | undefined): GatewayError {
   // A redirect is never followed: it could lead the provider's key anywhere.
   if (reply.status < 400) return badReply('The provider answered with a redirect.');
-  return adapter.mapError(reply.status, json);
+  return adapter.mapError(reply.status, json, reply.headers);
 }
 
 const badReply = (message: string): GatewayError => gatewayError('upstreamBadReply', { message });

@@ -1,20 +1,35 @@
 /** A stream in another dialect, or in a careless form of ours: read event by event, rebuilt by the adapter's translator. */
 import type { GatewayError } from '../contract/errors.ts';
 import type { Usage } from '../contract/flow.ts';
-import type { StreamTranslator } from '../contract/provider.ts';
-import { frameEvent, SseReader } from '../upstream/sse.ts';
+import type { SseEvent, StreamTranslator } from '../contract/provider.ts';
+import { frameEvent } from '../upstream/sse.ts';
+import { tokensOfCharacters } from '../usage/estimate.ts';
 import type { Pipe } from './pipe.ts';
 
+/** Bytes to events, however the upstream frames them. */
+export interface EventReader {
+  push(chunk: Buffer): readonly SseEvent[];
+  end(): readonly SseEvent[];
+}
+
+export type TranslatedPipeOptions = {
+  translator: StreamTranslator;
+  reader: EventReader;
+  /** What the caller is sent of an event; the default is its frame. */
+  show?: (event: SseEvent) => string;
+};
+
 export class TranslatedPipe implements Pipe {
-  readonly #reader = new SseReader();
+  readonly #reader: EventReader;
   readonly #translator: StreamTranslator;
-  readonly #tokensOfCharacters: (characters: number) => number;
+  readonly #show: (event: SseEvent) => string;
   readonly isFailureShown = false;
   #isTailGiven = false;
 
-  constructor(translator: StreamTranslator, tokensOfCharacters: (characters: number) => number) {
+  constructor({ translator, reader, show = frameEvent }: TranslatedPipeOptions) {
     this.#translator = translator;
-    this.#tokensOfCharacters = tokensOfCharacters;
+    this.#reader = reader;
+    this.#show = show;
   }
 
   get failure(): GatewayError | null {
@@ -45,20 +60,20 @@ export class TranslatedPipe implements Pipe {
   }
 
   estimateOutputTokens(): number {
-    return this.#tokensOfCharacters(this.#translator.outputCharacters);
+    return tokensOfCharacters(this.#translator.outputCharacters);
   }
 
   #tail(): string {
     if (this.#isTailGiven || this.failure !== null || !this.isComplete) return '';
     this.#isTailGiven = true;
-    return this.#translator.end().map(frameEvent).join('');
+    return this.#translator.end().map(this.#show).join('');
   }
 
-  #translate(events: ReturnType<SseReader['push']>): string {
+  #translate(events: readonly SseEvent[]): string {
     let text = '';
     for (const event of events) {
       if (this.failure !== null || this.#translator.isEnded) break;
-      for (const out of this.#translator.push(event)) text += frameEvent(out);
+      for (const out of this.#translator.push(event)) text += this.#show(out);
     }
     return text;
   }

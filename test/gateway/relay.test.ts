@@ -84,3 +84,23 @@ t.test('a stream passes byte for byte when usage was asked for, and without it w
   for (const row of rows)
     t.match(row, { status: 'ok', stream: true, prompt_tokens: 9, completion_tokens: 3, usage_source: 'provider' });
 });
+
+t.test('a stream that answers a question for one reply is put together again', async (t) => {
+  const upstream = await startUpstream(t, (request, response) => {
+    openStream(response);
+    response.end(streamText(request, ['Hel', 'lo']));
+  });
+  const gateway = await startGateway(t, {
+    environment: { TOGETHER_API_KEY: 'k', TOGETHER_BASE_URL: upstream.url },
+  });
+  const { token } = await gateway.createKey();
+  const response = await post(gateway, token, { model: 'together/some/model', messages });
+  t.equal(response.status, 200);
+  t.match(response.headers.get('content-type'), /^application\/json/);
+  t.match(await response.json(), {
+    object: 'chat.completion',
+    choices: [{ index: 0, message: { role: 'assistant', content: 'Hello' }, finish_reason: 'stop' }],
+  });
+  const [row] = await gateway.rows(1);
+  t.match(row, { status: 'ok', stream: false, http_status: 200 });
+});

@@ -7,6 +7,7 @@ import { createDeclaredProvider, dialects, registry } from '../../providers/inde
 import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
 import type { ParameterFate, ProviderAdapter, RequestEdit } from '../../src/contract/provider.ts';
 import { thrownBy } from '../support/json-at.ts';
+import { editOf } from '../support/sent-body.ts';
 
 const packageFolder = dirname(createRequire(import.meta.url).resolve('openai'));
 const types = readFileSync(join(packageFolder, 'resources/chat/completions/completions.d.ts'), 'utf8');
@@ -82,7 +83,7 @@ const samples: Record<string, JsonObject> = {
 function edit(adapter: ProviderAdapter, sample: JsonObject): RequestEdit {
   if (adapter.endpoints.chat === undefined) throw new Error('no chat endpoint');
   const body = { model: 'm', messages: [{ role: 'user', content: 'x' }], ...sample };
-  return adapter.endpoints.chat.request(body, { upstreamModel: 'm', model: null });
+  return editOf(adapter.endpoints.chat.request(body, { upstreamModel: 'm', model: null }));
 }
 
 function isTrue(adapter: ProviderAdapter, sample: JsonObject, fate: ParameterFate): boolean {

@@ -4,6 +4,7 @@ import type { ModelSpec } from '../../src/contract/flow.ts';
 import type { JsonObject } from '../../src/contract/json.ts';
 import type { AdapterTarget, ProviderAdapter, RequestEdit } from '../../src/contract/provider.ts';
 import { thrownBy } from '../support/json-at.ts';
+import { editOf } from '../support/sent-body.ts';
 
 const baseUrl = 'http://127.0.0.1/v1';
 const local = createDeclaredProvider({ id: 'local', dialect: 'openai-compat', baseUrl });
@@ -29,9 +30,8 @@ const spec = (more: Partial<ModelSpec>): ModelSpec => ({
 
 function edit(adapter: ProviderAdapter, body: JsonObject, target: Partial<AdapterTarget> = {}): RequestEdit {
   if (adapter.endpoints.chat === undefined) throw new Error('no chat endpoint');
-  return adapter.endpoints.chat.request(
-    { model: 'm', messages, ...body },
-    { upstreamModel: 'm', model: null, ...target },
+  return editOf(
+    adapter.endpoints.chat.request({ model: 'm', messages, ...body }, { upstreamModel: 'm', model: null, ...target }),
   );
 }
 
