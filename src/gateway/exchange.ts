@@ -9,6 +9,7 @@ import type { Timeouts } from '../config/types.ts';
 import { gatewayError, GatewayError } from '../contract/errors.ts';
 import type { Usage } from '../contract/flow.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream/client.ts';
+import { cutError } from './cut-errors.ts';
 import type { Ending, Flow } from './flow.ts';
 import type { Pipe } from './pipe.ts';
 import { beginsLikeEvents, errorFrame, failureError, isEventStream, keepAliveComment } from './stream-wire.ts';
@@ -117,12 +118,7 @@ export class Exchange implements UpstreamHandler, Watched {
     this.#lastUpstreamAtMs = performance.now();
     const encoding = headers['content-encoding'];
     if (encoding !== undefined && encoding !== 'identity') {
-      this.#fail(
-        gatewayError('upstreamBadReply', {
-          message: 'The provider compressed its reply although that was not allowed.',
-        }),
-        'upstream_failed',
-      );
+      this.#fail(cutError('compressed'), 'upstream_failed');
       return;
     }
     if (status < 300 && isEventStream(headers)) this.#guard(() => (this.#pipe = this.#steps.openPipe()));
@@ -169,49 +165,29 @@ export class Exchange implements UpstreamHandler, Watched {
   #sweep(nowMs: number): void {
     this.#noteProgress(nowMs);
     this.#tellProgress(nowMs);
-    if (this.#flow.deadlineMs !== null && nowMs - this.#flow.startedMonotonicMs > this.#flow.deadlineMs) {
-      this.#timeOut(
-        gatewayError('upstreamTimeout', {
-          message: 'The deadline that the client set with X-Stainless-Timeout has passed.',
-        }),
-        'total_timeout',
-      );
-    } else if (nowMs - this.#flow.startedMonotonicMs > this.#timeouts.totalMs) {
-      this.#timeOut(
-        gatewayError('upstreamTimeout', { message: 'The request took longer than the gateway allows in total.' }),
-        'total_timeout',
-      );
-    } else if (this.#clientBacklog > 0 && nowMs - this.#clientProgressAtMs > this.#timeouts.clientStallMs) {
+    const { deadlineMs, startedMonotonicMs } = this.#flow;
+    const ageMs = nowMs - startedMonotonicMs;
+    if (deadlineMs !== null && ageMs > deadlineMs) this.#timeOut(cutError('clientDeadline'), 'total_timeout');
+    else if (ageMs > this.#timeouts.totalMs) this.#timeOut(cutError('total'), 'total_timeout');
+    else if (this.#clientBacklog > 0 && nowMs - this.#clientProgressAtMs > this.#timeouts.clientStallMs)
       this.#cut('client_stall');
-    } else if (this.#isEnding || this.#isPaused) return;
+    else if (this.#isEnding || this.#isPaused) return;
     else if (this.#status === 0) this.#sweepWaiting(nowMs);
     else if (this.#pipe?.isEnded === true) this.#sweepLingering(this.#pipe, nowMs);
-    else if (nowMs - this.#lastUpstreamAtMs > this.#timeouts.idleMs) {
-      this.#timeOut(
-        gatewayError('upstreamTimeout', { message: 'The provider stopped sending in the middle of its reply.' }),
-        'upstream_failed',
-      );
-    } else this.#keepAlive(nowMs);
+    else if (nowMs - this.#lastUpstreamAtMs > this.#timeouts.idleMs) this.#timeOut(cutError('idle'), 'upstream_failed');
+    else this.#keepAlive(nowMs);
   }
 
   /** Ends the request from outside: a drain that ran out of time. */
   drain(): void {
-    if (!this.#isOver)
-      this.#timeOut(
-        gatewayError('draining', { message: 'The gateway is shutting down. Please try again.' }),
-        'drained',
-      );
+    if (!this.#isOver) this.#timeOut(cutError('drain'), 'drained');
   }
 
   /** Without a stream the status line comes when the whole reply is ready, so only the total clock counts. */
   #sweepWaiting(nowMs: number): void {
     const limitMs = this.#flow.request.stream ? this.#timeouts.firstByteMs : this.#timeouts.totalMs;
-    if (nowMs - this.#sentAtMs > limitMs) {
-      this.#timeOut(
-        gatewayError('upstreamTimeout', { message: 'The provider did not begin to answer in time.' }),
-        'upstream_timeout',
-      );
-    } else this.#keepAlive(nowMs);
+    if (nowMs - this.#sentAtMs > limitMs) this.#timeOut(cutError('firstByte'), 'upstream_timeout');
+    else this.#keepAlive(nowMs);
   }
 
   /** Everything was said, but the upstream keeps the connection. */
@@ -252,12 +228,7 @@ export class Exchange implements UpstreamHandler, Watched {
   #collect(chunk: Buffer): void {
     this.#collectedLength += chunk.length;
     this.#collected.push(chunk);
-    if (this.#collectedLength > maximumReplyBytes) {
-      this.#fail(
-        gatewayError('upstreamBadReply', { message: 'The reply of the provider is too large to relay.' }),
-        'upstream_failed',
-      );
-    }
+    if (this.#collectedLength > maximumReplyBytes) this.#fail(cutError('tooLarge'), 'upstream_failed');
   }
 
   #finishUnary(): void {
@@ -356,7 +327,7 @@ export class Exchange implements UpstreamHandler, Watched {
       this.#flow.takeOver();
       this.#flow.client.destroy();
     }
-    this.#finish(gatewayError('clientClosed', { message: 'The client closed the connection.' }), ending);
+    this.#finish(cutError('client'), ending);
   }
 
   #finish(error: GatewayError | null, ending: Ending): void {
