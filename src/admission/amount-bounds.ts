@@ -1,5 +1,5 @@
 /** Amounts are whole and bounded before any engine computes with them: beyond 1e12 milli-units would lose exactness. */
-import type { AdmitRequest, AuthStamp, BudgetCheck } from '../contract/admission.ts';
+import type { AdmitRequest, AuthStamp, BudgetChange, BudgetCheck } from '../contract/admission.ts';
 
 const largestAmount = 1e12;
 /** Four million USD for one limit or one request; sums stay exact far beyond. */
@@ -46,6 +46,12 @@ export function assertBudgets(budgets: readonly Omit<BudgetCheck, 'costNanoUsd'>
     assertScope(check.scope);
     const isTwin = (other: typeof check): boolean => other.scope === check.scope && other.period === check.period;
     if (budgets.findIndex(isTwin) !== index) throw new RangeError(`two ${check.period} budgets on ${check.scope}`);
+  }
+}
+
+export function assertDelta({ deltaNanoUsd }: BudgetChange): void {
+  if (!Number.isInteger(deltaNanoUsd) || Math.abs(deltaNanoUsd) > largestSumNanoUsd) {
+    throw new RangeError(`deltaNanoUsd ${deltaNanoUsd} is not a whole number of at most 9e15`);
   }
 }
 

@@ -2,27 +2,31 @@
  * The money budgets of a single process, by the same rules as those in Redis. A budget that was never seeded is
  * unknown, not empty. Kept for the life of the process: there are as many as accounts and keys that have one.
  */
-import type { BudgetCheck, BudgetPeriod } from '../contract/admission.ts';
+import type { BudgetCheck, BudgetName } from '../contract/admission.ts';
 import { largestSumNanoUsd } from './amount-bounds.ts';
 import { rolled, type BudgetCharge, type BudgetLevel } from './budget.ts';
 import { periodNumber } from './budget-period.ts';
-
-type Named = { scope: string; period: BudgetPeriod };
 
 export type BudgetBook = ReturnType<typeof createBudgetBook>;
 
 export function createBudgetBook() {
   const levels = new Map<string, BudgetLevel>();
-  const nameOf = ({ scope, period }: Named): string => `${period}:${scope}`;
+  const nameOf = ({ scope, period }: BudgetName): string => `${period}:${scope}`;
 
-  function read(budget: Named, nowMs: number): BudgetLevel | undefined {
+  function read(budget: BudgetName, nowMs: number): BudgetLevel | undefined {
     const level = levels.get(nameOf(budget));
     return level === undefined ? undefined : rolled(level, budget.period, nowMs);
   }
 
-  function seed(budget: Named, spentNanoUsd: number, nowMs: number): void {
+  function seed(budget: BudgetName, spentNanoUsd: number, nowMs: number): void {
     if (levels.has(nameOf(budget))) return;
     levels.set(nameOf(budget), { period: periodNumber(budget.period, nowMs), spentNanoUsd, heldNanoUsd: 0 });
+  }
+
+  function adjust(budget: BudgetName, deltaNanoUsd: number, nowMs: number): void {
+    const level = read(budget, nowMs);
+    if (level !== undefined)
+      levels.set(nameOf(budget), { ...level, spentNanoUsd: bounded(level.spentNanoUsd + deltaNanoUsd) });
   }
 
   function hold(check: BudgetCheck, nowMs: number): BudgetCharge[] {
@@ -37,15 +41,16 @@ export function createBudgetBook() {
   function charge(before: BudgetCharge, chargedNanoUsd: number): BudgetCharge {
     const level = levels.get(nameOf(before));
     if (level !== undefined && level.period === before.number) {
-      const spent = Math.max(0, level.spentNanoUsd + chargedNanoUsd - before.chargedNanoUsd);
       levels.set(nameOf(before), {
         period: level.period,
-        spentNanoUsd: Math.min(largestSumNanoUsd, spent),
+        spentNanoUsd: bounded(level.spentNanoUsd + chargedNanoUsd - before.chargedNanoUsd),
         heldNanoUsd: Math.max(0, level.heldNanoUsd - before.heldNanoUsd),
       });
     }
     return { ...before, heldNanoUsd: 0, chargedNanoUsd };
   }
 
-  return { read, seed, hold, charge };
+  return { read, seed, adjust, hold, charge };
 }
+
+const bounded = (nanoUsd: number): number => Math.min(largestSumNanoUsd, Math.max(0, nanoUsd));

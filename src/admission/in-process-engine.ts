@@ -6,7 +6,7 @@
  * Every change goes through the state's steps with an explicit time, so that a journal can record and replay them.
  */
 import type { AdmitRequest, AdmitResult, GovernedEngine, Settlement, UsageSink } from '../contract/admission.ts';
-import { assertAuth, assertBounded, clampAmount } from './amount-bounds.ts';
+import { assertAuth, assertBounded, assertDelta, clampAmount } from './amount-bounds.ts';
 import { everyInterval, type Every, type MonotonicWallClock } from './clock.ts';
 import { createLimiterState, type LimiterState } from './limiter-state.ts';
 
@@ -83,8 +83,13 @@ export function createInProcessEngine(options: InProcessEngineOptions): Governed
       state.raiseAuthVersion(accountId, versions);
       return true;
     },
-    seedBudget: async (_accountId, budget, spentNanoUsd) => {
-      state.seedBudget(budget, spentNanoUsd, clock.nowMicros());
+    seedBudget: async (_accountId, budget, spentNanoUsd, atMs) => {
+      state.seedBudget(budget, { spentNanoUsd, ...(atMs === undefined ? {} : { atMs }) }, clock.nowMicros());
+    },
+    readBudget: async (_accountId, budget) => state.readBudget(budget, clock.nowMicros()),
+    async adjustBudget(_accountId, budget, change) {
+      assertDelta(change);
+      return state.adjustBudget(budget, change, clock.nowMicros());
     },
     inspect: async (request) => state.inspect(request, clock.nowMicros()),
     close: async () => {

@@ -9,7 +9,10 @@ import type {
   AuthStamp,
   BucketCheck,
   BucketState,
+  BudgetChange,
   BudgetCheck,
+  BudgetName,
+  BudgetReading,
   BudgetState,
   ConcurrencyCheck,
   LimitsView,
@@ -22,6 +25,7 @@ import { createAuthVersions, type RaisedVersions } from './auth-versions.ts';
 import { bucketState, credited, memoryMs, refilled, type BucketLevel } from './bucket.ts';
 import { budgetState, chargeOf, type BudgetCharge, type BudgetLevel } from './budget.ts';
 import { createBudgetBook } from './budget-book.ts';
+import { periodNumber } from './budget-period.ts';
 import { findRefusal, type FailedCheck } from './decision.ts';
 
 export type LeaseTimes = { leaseMs: number; heartbeatMs: number; tombstoneMs: number };
@@ -60,6 +64,7 @@ export function createLimiterState(times: LeaseTimes) {
   const tombstones = new Map<string, Tombstone>();
   const book = createBudgetBook();
   const versions = createAuthVersions();
+  let settlements = 0;
   let sweepPosition = levels.entries();
 
   function admit(request: AdmitRequest, nowMicros: number, gate: { hasRoom: boolean }): AdmitResult {
@@ -130,6 +135,7 @@ export function createLimiterState(times: LeaseTimes) {
     const lease = leases.get(id);
     const tombstone = findTombstone(id, nowMs);
     if (tombstone !== undefined && tombstone.rank >= record.rank) return 'duplicate';
+    settlements += 1;
     const buckets = lease?.request.buckets ?? tombstone?.buckets ?? [];
     const held = lease?.held ?? tombstone?.held ?? [];
     const charges = lease?.charges ?? tombstone?.charges ?? [];
@@ -288,8 +294,27 @@ export function createLimiterState(times: LeaseTimes) {
     }
   }
 
-  function seedBudget(budget: Pick<BudgetCheck, 'scope' | 'period'>, spentNanoUsd: number, nowMicros: number): void {
-    book.seed(budget, clampMoney(spentNanoUsd), Math.floor(nowMicros / 1000));
+  function seedBudget(budget: BudgetName, seed: { spentNanoUsd: number; atMs?: number }, nowMicros: number): void {
+    const nowMs = Math.floor(nowMicros / 1000);
+    const { spentNanoUsd, atMs = nowMs } = seed;
+    if (periodNumber(budget.period, atMs) !== periodNumber(budget.period, nowMs)) return;
+    book.seed(budget, clampMoney(spentNanoUsd), nowMs);
+  }
+
+  function readBudget(budget: BudgetName, nowMicros: number): BudgetReading {
+    const atMs = Math.floor(nowMicros / 1000);
+    const level = book.read(budget, atMs);
+    if (level === undefined) return { state: 'unknown', atMs };
+    if (level.heldNanoUsd > 0) return { state: 'in_use', atMs };
+    const { period, spentNanoUsd } = level;
+    return { state: 'at_rest', atMs, spentNanoUsd, mark: `${period} ${spentNanoUsd} ${settlements}` };
+  }
+
+  function adjustBudget(budget: BudgetName, { mark, deltaNanoUsd }: BudgetChange, nowMicros: number): boolean {
+    const reading = readBudget(budget, nowMicros);
+    if (reading.state !== 'at_rest' || reading.mark !== mark) return false;
+    book.adjust(budget, deltaNanoUsd, reading.atMs);
+    return true;
   }
 
   return {
@@ -303,6 +328,8 @@ export function createLimiterState(times: LeaseTimes) {
     snapshot,
     restore,
     seedBudget,
+    readBudget,
+    adjustBudget,
     raiseAuthVersion: (accountId: string, raised: RaisedVersions) => versions.raise(accountId, raised),
     isAuthCurrent: (accountId: string, stamp: AuthStamp) => versions.isCurrent(accountId, stamp),
     sizes: () => ({ buckets: levels.size, leases: leases.size, scopes: scopes.size, tombstones: tombstones.size }),

@@ -9,7 +9,7 @@ import { crc32 } from 'node:zlib';
 import type { Redis } from 'ioredis';
 import type { AdmitRequest, AdmitResult, GovernedEngine, Settlement, UsageSink } from '../contract/admission.ts';
 import { notDispatchedRecord } from './abandoned-record.ts';
-import { assertAuth, assertBounded } from './amount-bounds.ts';
+import { assertAuth, assertBounded, assertDelta } from './amount-bounds.ts';
 import { everyInterval, type Every } from './clock.ts';
 import { createOwnLeases, type Shard } from './own-leases.ts';
 import { createReaper } from './reaper.ts';
@@ -19,9 +19,10 @@ import { watchRestarts } from './restart-watch.ts';
 import { createSettlementQueue } from './settlement-queue.ts';
 import { claimShardCount } from './shard-count.ts';
 import { createTickBatcher } from './tick-batcher.ts';
-import { readAdmitReply, readInspection } from './tick-replies.ts';
+import { readAdmitReply, readBudgetReply, readInspection } from './tick-replies.ts';
 import { loadTickScript } from './tick-script.ts';
 import {
+  adjustOperation,
   admitOperation,
   checkAuthOperation,
   emptyPlan,
@@ -274,8 +275,16 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     },
     raiseAuthVersion: async (accountId, versions) =>
       (await ask(accountId, raiseAuthOperation(accountId, versions))) !== null,
-    async seedBudget(accountId, budget, spentNanoUsd) {
-      await ask(accountId, seedOperation(budget, spentNanoUsd));
+    async seedBudget(accountId, budget, spentNanoUsd, atMs) {
+      await ask(accountId, seedOperation(budget, spentNanoUsd, atMs));
+    },
+    async readBudget(accountId, budget) {
+      const reply = await ask(accountId, adjustOperation(budget, { mark: '', deltaNanoUsd: 0 }));
+      return reply === null ? null : readBudgetReply(reply);
+    },
+    async adjustBudget(accountId, budget, change) {
+      assertDelta(change);
+      return (await ask(accountId, adjustOperation(budget, change)))?.[0] === 'ADJUSTED';
     },
     async inspect(request) {
       const operation = inspectOperation(packPlan(request, 0));

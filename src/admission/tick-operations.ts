@@ -1,5 +1,13 @@
 /** The words of the script: what the engine asks, as operations and their arguments. The other half is `tick-v1-*.lua`. */
-import type { AdmitRequest, AuthStamp, BucketCheck, BudgetCheck, Settlement } from '../contract/admission.ts';
+import type {
+  AdmitRequest,
+  AuthStamp,
+  BucketCheck,
+  BudgetChange,
+  BudgetCheck,
+  BudgetName,
+  Settlement,
+} from '../contract/admission.ts';
 import type { UsageRecord } from '../contract/flow.ts';
 import type { Abandoned } from './abandoned-record.ts';
 import type { RaisedVersions } from './auth-versions.ts';
@@ -165,11 +173,27 @@ export const raiseAuthOperation = (accountId: string, { account, key }: RaisedVe
 });
 
 export const seedOperation = (
-  { scope, period }: Pick<BudgetCheck, 'scope' | 'period'>,
+  { scope, period }: BudgetName,
   spentNanoUsd: number,
+  atMs: number | undefined,
 ): TickOperation => ({
   urgency: urgency.mark,
-  args: ['B', period, scope, String(clampMoney(spentNanoUsd))],
+  args: [
+    'B',
+    period,
+    scope,
+    String(clampMoney(spentNanoUsd)),
+    atMs === undefined ? '' : String(periodNumber(period, atMs)),
+  ],
+});
+
+/** Without a mark it only looks. */
+export const adjustOperation = (
+  { scope, period }: BudgetName,
+  { mark, deltaNanoUsd }: BudgetChange,
+): TickOperation => ({
+  urgency: urgency.mark,
+  args: ['J', period, scope, mark, String(deltaNanoUsd)],
 });
 
 export const inspectOperation = (plan: PackedPlan): TickOperation => ({

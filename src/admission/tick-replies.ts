@@ -5,6 +5,7 @@ import type {
   BucketCheck,
   BucketState,
   BudgetCheck,
+  BudgetReading,
   BudgetState,
   LimitsView,
 } from '../contract/admission.ts';
@@ -92,6 +93,21 @@ export function readInspection(request: Checks, reply: readonly unknown[]): Limi
   }));
   const budgets = readBudgets(request.budgets ?? [], reply, slotsAt + concurrency.length);
   return { buckets, concurrency, budgets };
+}
+
+export function readBudgetReply(reply: readonly unknown[]): BudgetReading | null {
+  const [word, at, spent, mark] = reply;
+  const atMs = Number(at);
+  switch (word) {
+    case 'UNKNOWN':
+      return { state: 'unknown', atMs };
+    case 'IN_USE':
+      return { state: 'in_use', atMs };
+    case 'AT_REST':
+      return { state: 'at_rest', atMs, spentNanoUsd: Number(spent), mark: String(mark) };
+    default:
+      return null;
+  }
 }
 
 /** The script gives the balances rule by rule, from position `start` on; the caller reads them in its own order. */

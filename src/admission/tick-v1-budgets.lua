@@ -164,16 +164,47 @@ local function applyCharges(charges, held, charged)
   return packed
 end
 
--- Only the first one who says what was spent is believed.
-local function seed(kind, scope, spent)
+-- Only the first one who says what was spent is believed, and only of the period that it is now.
+local function seed(kind, scope, spent, period)
   local key = base .. string.format(budgetKind, kind, scope)
   local failure = load({ { key = key } }, parseBudget)
   if failure then return failure end
   local cell = cells[key]
-  if not cell.isMissing then return { 'OK' } end
-  cell.period, cell.spent, cell.held = periodNow(kind), tonumber(spent), 0
+  local current = periodNow(kind)
+  if not cell.isMissing or (period ~= '' and tonumber(period) ~= current) then return { 'OK' } end
+  cell.period, cell.spent, cell.held = current, tonumber(spent), 0
   store(key, cell, budgetMemoryMs(kind, cell.period))
   return { 'OK' }
+end
+
+-- Changes with every row of the shard, and when the shard has lost its data. Nil while rows wait.
+local function rowMark()
+  if streamCap == 0 then return '' end
+  if redis.call('XLEN', streamKey) > 0 then return nil end
+  local lastRow = ''
+  local stream = redis.pcall('XINFO', 'STREAM', streamKey)
+  for index = 1, #stream, 2 do
+    if stream[index] == 'last-generated-id' then lastRow = stream[index + 1] end
+  end
+  return redis.call('GET', base .. 'rid') .. ' ' .. lastRow
+end
+
+-- Adds to what was spent, if it is still as it was when `mark` was given; without a mark it only looks. No mark is given
+-- while requests hold some of the budget or rows wait: what is spent cannot be compared with the rows then.
+local function adjust(kind, scope, mark, delta)
+  local budget = { key = base .. string.format(budgetKind, kind, scope), kind = kind }
+  local failure = readBudgets({ budget })
+  if failure then return failure end
+  if not budget.period then return { 'UNKNOWN', nowMs } end
+  local lastRow = budget.held == 0 and rowMark()
+  if not lastRow then return { 'IN_USE', nowMs } end
+  local current = string.format('%.0f %.0f %s', budget.period, budget.spent, lastRow)
+  if mark ~= current then return { 'AT_REST', nowMs, whole(budget.spent), current } end
+  local cell = cells[budget.key]
+  cell.period, cell.held = budget.period, 0
+  cell.spent = math.min(largestSum, math.max(0, budget.spent + tonumber(delta)))
+  store(budget.key, cell, budgetMemoryMs(kind, cell.period))
+  return { 'ADJUSTED' }
 end
 
 local function withBudgets(reply, budgets)

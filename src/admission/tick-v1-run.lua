@@ -10,7 +10,8 @@ local operations = {
   R = { run = reap, arity = 6 },
   C = { run = check, arity = 4 },
   V = { run = raise, arity = 4 },
-  B = { run = seed, arity = 3 },
+  B = { run = seed, arity = 4 },
+  J = { run = adjust, arity = 4 },
   I = { run = inspect, arity = 4 },
 }
 

@@ -28,6 +28,17 @@ export type BudgetCheck = {
   costNanoUsd: number;
 };
 
+export type BudgetName = Pick<BudgetCheck, 'scope' | 'period'>;
+
+/** What a budget has spent by the engine's own count; `atMs` is its clock, in Unix milliseconds. */
+export type BudgetReading =
+  /** Never seeded; or requests hold some of it, or rows wait, so that it differs from the rows of the ledger anyway. */
+  | { state: 'unknown' | 'in_use'; atMs: number }
+  /** `mark` changes with every settlement. */
+  | { state: 'at_rest'; atMs: number; spentNanoUsd: number; mark: string };
+
+export type BudgetChange = { mark: string; deltaNanoUsd: number };
+
 export type BudgetState = {
   scope: string;
   period: BudgetPeriod;
@@ -130,8 +141,12 @@ export interface GovernedEngine extends AdmissionEngine {
     accountId: string,
     versions: { account?: number; key?: { id: string; version: number } },
   ): Promise<boolean>;
-  /** Set if absent: what the rows of this period add up to. */
-  seedBudget(accountId: string, budget: Pick<BudgetCheck, 'scope' | 'period'>, spentNanoUsd: number): Promise<void>;
+  /** Set if absent: what the rows add up to of the period that `atMs` is in. Ignored when that is no longer the engine's. */
+  seedBudget(accountId: string, budget: BudgetName, spentNanoUsd: number, atMs?: number): Promise<void>;
+  /** null: the engine could not be reached. */
+  readBudget(accountId: string, budget: BudgetName): Promise<BudgetReading | null>;
+  /** Adds to what was spent, never below 0. False, and nothing changed, unless the budget is still as it was at `mark`. */
+  adjustBudget(accountId: string, budget: BudgetName, change: BudgetChange): Promise<boolean>;
   /** null: the engine could not be reached. */
   inspect(request: Pick<AdmitRequest, 'accountId' | 'buckets' | 'concurrency' | 'budgets'>): Promise<LimitsView | null>;
 }

@@ -218,6 +218,68 @@ export function runBudgetScenarios(scenario: Scenario): void {
     }
   });
 
+  scenario('believes no sum of a period that has passed meanwhile, nor of one that has not begun', async (t, world) => {
+    const { engine } = await world.createReplica();
+    const dayMs = 86_400_000;
+    for (const atMs of [startMs - dayMs, startMs + dayMs]) {
+      await engine.seedBudget('a1', budget(0), 900, atMs);
+      t.match(await engine.admit(costing(1, budget(100))), { outcome: 'need_seed' });
+    }
+    await engine.seedBudget('a1', budget(0), 900, startMs);
+    t.equal(await remaining(world), 100);
+  });
+
+  scenario('adjusts what was spent by a difference, and never below nothing', async (t, world) => {
+    const { engine } = await world.createReplica();
+    const adjust = async (deltaNanoUsd: number): Promise<boolean> => {
+      const reading = await engine.readBudget('a1', budget(0));
+      if (reading?.state !== 'at_rest') return false;
+      return engine.adjustBudget('a1', budget(0), { mark: reading.mark, deltaNanoUsd });
+    };
+    t.same(await engine.readBudget('a1', budget(0)), { state: 'unknown', atMs: startMs });
+    await engine.seedBudget('a1', budget(0), 300);
+    t.match(await engine.readBudget('a1', budget(0)), { state: 'at_rest', atMs: startMs, spentNanoUsd: 300 });
+    t.equal(await adjust(200), true);
+    t.equal(await remaining(world), 500);
+    t.equal(await adjust(-50), true);
+    t.equal(await remaining(world), 550);
+    t.equal(await adjust(-10_000), true);
+    t.equal(await remaining(world), 1000);
+    for (const delta of [0.5, Number.NaN, 1e16]) await t.rejects(adjust(delta), RangeError);
+  });
+
+  scenario('adjusts nothing while a request holds some of the budget', async (t, world) => {
+    const { engine } = await world.createReplica();
+    await engine.seedBudget('a1', budget(0), 0);
+    const before = await engine.readBudget('a1', budget(0));
+    const mark = before?.state === 'at_rest' ? before.mark : '';
+    await engine.admit(costing(1, budget(100)));
+    t.same(await engine.readBudget('a1', budget(0)), { state: 'in_use', atMs: startMs });
+    t.equal(await engine.adjustBudget('a1', budget(0), { mark, deltaNanoUsd: 7 }), false);
+    t.equal(await remaining(world), 900);
+  });
+
+  scenario('adjusts nothing by what was read before a settlement, an adjustment or a new period', async (t, world) => {
+    const { engine } = await world.createReplica();
+    const read = async (): Promise<string> => {
+      const reading = await engine.readBudget('a1', budget(0));
+      return reading?.state === 'at_rest' ? reading.mark : '';
+    };
+    const adjust = (mark: string) => engine.adjustBudget('a1', budget(0), { mark, deltaNanoUsd: 7 });
+    await engine.seedBudget('a1', budget(0), 0);
+    const fresh = await read();
+    await engine.admit(costing(1, budget(100)));
+    await engine.settle(paid(1, 'exact', 60));
+    t.equal(await adjust(fresh), false);
+    const settled = await read();
+    t.equal(await adjust(settled), true);
+    t.equal(await adjust(settled), false, 'the same one twice');
+    const adjusted = await read();
+    await world.moveClock(86_400_000);
+    t.equal(await adjust(adjusted), false);
+    t.equal(await remaining(world), 1000);
+  });
+
   scenario('refuses money that is no whole number, and one budget checked twice', async (t, world) => {
     const { engine } = await world.createReplica();
     for (const amount of [-1, 0.5, Number.NaN, 1e16, Infinity]) {

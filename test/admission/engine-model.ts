@@ -26,6 +26,7 @@ const answers = [
   'finished',
   'stale_auth',
   'need_seed',
+  'adjusted',
 ] as const;
 const statuses = ['orphaned', 'not_dispatched', 'ok', 'unknown'] as const;
 /** Rates whose refill step divides a millisecond: there the oracle's exact time and the engine's whole steps agree. */
@@ -64,7 +65,7 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
       const dice = random.below(100);
       if (dice < 35) return admitSome(replica);
       if (dice < 37) return lookAt(replica);
-      if (dice < 39) return raiseOne(replica);
+      if (dice < 39) return random.below(2) === 0 ? raiseOne(replica) : adjustOne(replica);
       if (dice < 65) return settleOne(replica);
       if (dice < 76) return markOne(replica);
       if (dice < 80) return reportOne(replica);
@@ -98,6 +99,18 @@ export function runEngineModel(t: Test, openWorld: OpenWorld, options: { operati
     async function lookAt(replica: ModelReplica) {
       const request = randomRequest();
       return compare(await replica.engine.inspect(request), model.inspect(request));
+    }
+
+    async function adjustOne(replica: ModelReplica) {
+      const budget = random.pick(randomRequest().budgets ?? []);
+      const reading = await replica.engine.readBudget('a1', budget);
+      const rest = model.restOf(budget);
+      const spent = reading?.state === 'at_rest' ? reading.spentNanoUsd : null;
+      if (reading?.state !== 'at_rest' || spent !== rest) return compare(spent, rest);
+      const deltaNanoUsd = random.below(2000) - 1000;
+      count('adjusted');
+      model.adjust(budget, deltaNanoUsd);
+      return compare(await replica.engine.adjustBudget('a1', budget, { mark: reading.mark, deltaNanoUsd }), true);
     }
 
     /** Mostly what is known already; now and then a change, after which old snapshots are refused. */

@@ -94,6 +94,17 @@ export function createLimitModel(nowMs: () => number) {
     budgets.set(budgetName(budget), { endsAtMs: endOf(budget.period), spent, held: 0 });
   }
 
+  /** What is at rest, or null. */
+  function restOf(budget: Pick<BudgetCheck, 'period' | 'scope'>): number | null {
+    const level = budgetOf(budget);
+    return level === undefined || level.held > 0 ? null : level.spent;
+  }
+
+  function adjust(budget: Pick<BudgetCheck, 'period' | 'scope'>, delta: number): void {
+    const level = budgetOf(budget);
+    if (level !== undefined) level.spent = Math.max(0, level.spent + delta);
+  }
+
   const budgetStates = (checks: readonly BudgetCheck[]): BudgetState[] =>
     checks.flatMap((check) => {
       const { scope, period, limitNanoUsd } = check;
@@ -263,7 +274,7 @@ export function createLimitModel(nowMs: () => number) {
     if (one !== undefined) Object.assign(one, { endsAtMs: nowMs() + suiteTimes.leaseMs, progress });
   }
 
-  return { admit, settle, reap, mark, renew, seed, raise, inspect };
+  return { admit, settle, reap, mark, renew, seed, restOf, adjust, raise, inspect };
 }
 
 const finite = (milliseconds: number): number | null => (milliseconds === Infinity ? null : milliseconds);

@@ -37,7 +37,7 @@ export type RedisWorld = Omit<EngineWorld, 'createReplica'> & {
 
 export type RedisWorldOptions = {
   clock?: 'fixed' | 'server';
-  /** Where a replica's rows are read: what it gave its sink, or what its settlements and reaps left in the stream. */
+  /** Where a replica's rows are read: what it gave its sink, or what its settlements and reaps left in the stream, which is then drained. */
   rows?: 'sink' | 'stream';
   /** What one operation may take, where a test is about something else than time and the machine may be busy. */
   boundMs?: number;
@@ -53,7 +53,6 @@ export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<R
   let nowMs = startMs;
   await new Promise<void>((resolve) => admin.once('ready', () => resolve()));
   const streamKey = usageStreamKey(keyPrefix, 0);
-  let lastRead = '0-0';
   const setClock = () => admin.set(`${keyPrefix}{0}:test-clock`, nowMs);
   if (clock === 'fixed') await setClock();
 
@@ -111,9 +110,9 @@ export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<R
 
   async function takeNewRows(rows: UsageRecord[]): Promise<void> {
     if (rowsFrom !== 'stream') return;
-    for (const [id, fields] of await admin.xrange(streamKey, `(${lastRead}`, '+')) {
-      lastRead = id;
-      rows.push(readRow(fields));
+    for (const [id, fields] of await admin.xrange(streamKey, '-', '+')) {
+      // Whoever deletes it has it.
+      if ((await admin.xdel(streamKey, id)) === 1) rows.push(readRow(fields));
     }
   }
 

@@ -62,6 +62,22 @@ t.test('leaves one row of an orphan when two replicas reap it at the same time',
   t.equal(streamed.filter(({ status }) => status === 'not_dispatched').length, 10);
 });
 
+t.test('tells nothing of a budget that could be compared with the rows while rows wait', async (t) => {
+  const world = await openWorld(t);
+  const { engine } = await world.createReplica(streaming);
+  const budget = { scope: 'account:a1', period: 'daily' } as const;
+  await engine.seedBudget('a1', budget, 5);
+  const before = await engine.readBudget('a1', budget);
+  const mark = before?.state === 'at_rest' ? before.mark : '';
+  await engine.admit(admitRequest(requestId(1), limits));
+  await engine.settle(settlement(requestId(1), 'exact', 20));
+  t.match(await engine.readBudget('a1', budget), { state: 'in_use' });
+  t.equal(await engine.adjustBudget('a1', budget, { mark, deltaNanoUsd: 1 }), false);
+  await world.admin.xtrim(usageStreamKey(world.keyPrefix, 0), 'MAXLEN', 0);
+  t.match(await engine.readBudget('a1', budget), { state: 'at_rest', spentNanoUsd: 5 });
+  t.equal(await engine.adjustBudget('a1', budget, { mark, deltaNanoUsd: 1 }), false, 'a row has passed');
+});
+
 t.test('refuses with journal_full when the stream is at its cap, and still settles', async (t) => {
   const world = await openWorld(t);
   const { engine } = await world.createReplica({ ...streaming, streamCapEntries: 2 });

@@ -63,6 +63,8 @@ function createWorld(
     async seedBudget(accountId, { scope, period }, spentNanoUsd) {
       calls.push(`seed ${accountId} ${scope} ${period} ${spentNanoUsd}`);
     },
+    readBudget: async () => null,
+    adjustBudget: async () => false,
     inspect: async () => null,
     markDispatched() {},
     reportProgress() {},
