@@ -1,21 +1,27 @@
 /** `models.yaml` as the catalogue: tokens as numbers, list prices as whole pico-USD per token, dates as Unix seconds. */
 import { Value } from 'typebox/value';
-import type { ModelSpec, Price } from '../contract/flow.ts';
+import type { ModelAbilities, ModelSpec, Price } from '../contract/flow.ts';
 import { hint } from './nearest-name.ts';
 import type { Path, Report } from './report.ts';
-import { CatalogueFile } from './schema.ts';
+import { type AbilitiesEntry, CatalogueFile, type PriceEntry } from './schema.ts';
 import { parseDay, parseListPrice, parseTokens, valueOr } from './units.ts';
 import { checkFile } from './validation.ts';
 import type { YamlFile } from './yaml-file.ts';
 
 type Entry = CatalogueFile['models'][string];
-type Context = { file: YamlFile; report: Report; sets: Readonly<Record<string, readonly string[]>> };
+type Context = {
+  file: YamlFile;
+  report: Report;
+  sets: Readonly<Record<string, readonly string[]>>;
+  abilitySets: Readonly<Record<string, AbilitiesEntry>>;
+};
 
 export function readCatalogue(file: YamlFile, report: Report): readonly ModelSpec[] {
   const content = checkFile(CatalogueFile, file, report);
   if (!Value.Check(CatalogueFile, content)) return [];
   const sets = content.parameters ?? {};
-  const models = Object.entries(content.models).map(([id, entry]) => readModel(id, entry, { file, report, sets }));
+  const context = { file, report, sets, abilitySets: content.abilities ?? {} };
+  const models = Object.entries(content.models).map(([id, entry]) => readModel(id, entry, context));
   const dated = file.namesIn('as_of');
   for (const { id, providerId } of models) {
     if (!dated.includes(providerId)) {
@@ -40,6 +46,9 @@ function readModel(id: string, entry: Entry, context: Context): ModelSpec {
     outputModalities: entry.output,
     supportedParameters: readParameters(entry.parameters, [...path, 'parameters'], context),
     price: entry.price === undefined ? null : readPrice(entry.price),
+    ...(entry.abilities === undefined
+      ? {}
+      : { abilities: readAbilities(entry.abilities, [...path, 'abilities'], context) }),
     created: valueOr(parseDay(entry.created), 0),
   };
 }
@@ -54,16 +63,55 @@ function readParameters(parameters: Entry['parameters'], path: Path, { file, rep
   return set ?? [];
 }
 
-function readPrice(price: NonNullable<Entry['price']>): Price {
-  const perToken = (written: string | number | undefined, fallback: number): number =>
-    written === undefined ? fallback : valueOr(parseListPrice(written), fallback);
-  const input = perToken(price.in, 0);
-  const output = perToken(price.out, 0);
+function readAbilities(written: string | AbilitiesEntry, path: Path, context: Context): ModelAbilities {
+  if (typeof written !== 'string') return abilitiesOf(written);
+  const { file, report, abilitySets } = context;
+  const set = Object.hasOwn(abilitySets, written) ? abilitySets[written] : undefined;
+  if (set === undefined) {
+    const guess = file.isInterpolated(path) ? '' : hint(written, Object.keys(abilitySets));
+    report.refuse(file.place(path), path, `no such set of abilities${guess}`);
+  }
+  return abilitiesOf(set ?? {});
+}
+
+/** In the file's own spelling to the house's: `can_stop_thinking` is `canStopThinking`, and `"true"` is true. */
+function abilitiesOf(entry: AbilitiesEntry): ModelAbilities {
+  return Object.fromEntries(
+    Object.entries(entry).map(([name, value]) => [
+      name.replaceAll(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase()),
+      value === 'true' || value === 'false' ? value === 'true' : value,
+    ]),
+  );
+}
+
+export function readPrice(written: PriceEntry): Price {
+  const { above } = written;
+  const price = ratesOf(written);
+  if (above === undefined) return price;
+  return { ...price, above: { promptTokens: valueOr(parseTokens(above.prompt), 0), price: ratesOf(above) } };
+}
+
+function ratesOf(written: Omit<PriceEntry, 'above'>): Price {
+  const perToken = (rate: string | number | undefined, fallback: number): number =>
+    rate === undefined ? fallback : valueOr(parseListPrice(rate), fallback);
+  const input = perToken(written.in, 0);
+  const output = perToken(written.out, 0);
+  const cacheWrite = perToken(written.cache_write, input);
+  const rare = {
+    longCacheWrite: written.long_cache_write,
+    audioInput: written.audio_in,
+    audioOutput: written.audio_out,
+  };
   return {
     input,
-    cachedInput: perToken(price.cached_in, input),
-    cacheWrite: perToken(price.cache_write, input),
+    cachedInput: perToken(written.cached_in, input),
+    cacheWrite,
     output,
-    reasoning: perToken(price.reasoning, output),
+    reasoning: perToken(written.reasoning, output),
+    ...Object.fromEntries(
+      Object.entries(rare)
+        .filter(([, rate]) => rate !== undefined)
+        .map(([name, rate]) => [name, perToken(rate, 0)]),
+    ),
   };
 }

@@ -53,6 +53,8 @@ export type Price = {
   /** Absent: as `input` and `output`. */
   audioInput?: number;
   audioOutput?: number;
+  /** What the whole request costs when its prompt is longer than this. */
+  above?: { promptTokens: number; price: Omit<Price, 'above'> };
 };
 
 /**

@@ -23,7 +23,9 @@ t.test('ships a catalogue that is whole and warns of nothing', (t) => {
     t.ok(model.maxOutputTokens <= model.contextTokens && model.contextTokens > 0, id);
     t.ok(model.supportedParameters.length > 0 && model.inputModalities.length > 0, id);
     t.ok(model.created > Date.UTC(2023, 0) / 1000, id);
-    t.ok(price !== null && Object.values(price).every((value) => Number.isSafeInteger(value) && value >= 0), id);
+    const rates = [price, price?.above?.price].flatMap((one) => Object.values(one ?? {}));
+    const numbers = rates.filter((rate) => typeof rate === 'number');
+    t.ok(numbers.length >= 5 && numbers.every((rate) => Number.isSafeInteger(rate) && rate >= 0), id);
     t.ok(price !== null && price.cachedInput <= price.input && price.reasoning === price.output, id);
   }
   t.end();
@@ -87,5 +89,48 @@ t.test('reads an entry with defaults, a named set and prices that are no floats'
     created: 1_735_776_000,
   });
   t.same(second?.price, { input: 100_000, cachedInput: 100_000, cacheWrite: 300_000, output: 1, reasoning: 3_000_000 });
+  t.end();
+});
+
+t.test('reads abilities of a set or of the entry itself, and rates for the rare kinds of token', (t) => {
+  const sandbox = createSandbox(t);
+  const entry = 'context: 1m, max_output: 8k, input: [text], output: [text], parameters: [stop], created: 2025-01-02';
+  sandbox.write(
+    'config/models.yaml',
+    [
+      'as_of: { acme: 2025-09-30 }',
+      'abilities:',
+      '  newest: { thinking: adaptive, can_stop_thinking: "true", efforts: [low, high], sampling: none }',
+      'models:',
+      `  acme/a: { name: A, ${entry}, abilities: newest, price: { in: 1, out: 2, long_cache_write: 4, audio_in: 5, audio_out: 6, above: { prompt: 200k, in: 2, out: 3 } } }`,
+      `  acme/b: { name: B, ${entry}, abilities: { json_schema: false, reasoning_history: blocks } }`,
+      '',
+    ].join('\n'),
+  );
+  const [first, second] = sandbox.load().catalogue;
+  t.same(first?.abilities, { thinking: 'adaptive', canStopThinking: true, efforts: ['low', 'high'], sampling: 'none' });
+  t.same(second?.abilities, { jsonSchema: false, reasoningHistory: 'blocks' });
+  t.match(first?.price, {
+    longCacheWrite: 4_000_000,
+    audioInput: 5_000_000,
+    audioOutput: 6_000_000,
+    above: { promptTokens: 200_000, price: { input: 2_000_000, cachedInput: 2_000_000, output: 3_000_000 } },
+  });
+  t.end();
+});
+
+t.test('says which set of abilities was meant', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/models.yaml',
+    [
+      'as_of: { acme: 2025-09-30 }',
+      'abilities: { newest: { thinking: none } }',
+      'models:',
+      '  acme/a: { name: A, context: 1m, max_output: 8k, input: [text], output: [text], parameters: [stop], created: 2025-01-02, abilities: newst }',
+      '',
+    ].join('\n'),
+  );
+  t.throws(() => sandbox.load(), /models\.yaml:4:\d+.*no such set of abilities.*newest/s);
   t.end();
 });

@@ -36,6 +36,32 @@ t.test('prices each kind of token once', (t) => {
   t.end();
 });
 
+t.test('audio, an hour in the cache and a long prompt have rates of their own', (t) => {
+  const rare: Price = { ...price, longCacheWrite: 5_000_000, audioInput: 20_000_000, audioOutput: 40_000_000 };
+  const cases: [Partial<Usage>, number][] = [
+    [
+      { promptTokens: 100, cacheWriteTokens: 60, longCacheWriteTokens: 20 },
+      40 * 2_500_000 + 40 * 3_125_000 + 20 * 5_000_000,
+    ],
+    [{ promptTokens: 100, audioPromptTokens: 30 }, 70 * 2_500_000 + 30 * 20_000_000],
+    [{ promptTokens: 100, cachedTokens: 90, audioPromptTokens: 30 }, 90 * 1_250_000 + 10 * 20_000_000],
+    [
+      { completionTokens: 50, audioCompletionTokens: 40, reasoningTokens: 5 },
+      5 * 10_000_000 + 40 * 40_000_000 + 5 * 12_000_000,
+    ],
+  ];
+  for (const [tokens, cost] of cases) t.equal(costPicoUsd(usage(tokens), rare), cost, JSON.stringify(tokens));
+  t.equal(
+    costPicoUsd(usage({ promptTokens: 10, audioPromptTokens: 10 }), price),
+    25_000_000,
+    'without a rate: as text',
+  );
+  const above = { promptTokens: 1000, price: { ...price, input: 5_000_000, output: 1 } };
+  t.equal(costPicoUsd(usage({ promptTokens: 1000, completionTokens: 1 }), { ...price, above }), 2_510_000_000);
+  t.equal(costPicoUsd(usage({ promptTokens: 1001, completionTokens: 1 }), { ...price, above }), 5_005_000_001);
+  t.end();
+});
+
 t.test('a model without a price costs nothing', (t) => {
   t.equal(costPicoUsd(usage({ promptTokens: 1000, completionTokens: 1000 }), null), 0);
   t.end();
