@@ -3,7 +3,7 @@ import type { AdmitRequest, AuthStamp, BudgetChange, BudgetCheck } from '../cont
 
 const largestAmount = 1e12;
 /** Four million USD for one limit or one request; sums stay exact far beyond. */
-const largestMoneyNanoUsd = 4e15;
+export const largestMoneyNanoUsd = 4e15;
 export const largestSumNanoUsd = 9e15;
 
 /** Throws for what no configuration and no validated request can produce. */

@@ -34,21 +34,25 @@ export function warnOfUnpriced(
 ): void {
   const names = typeof models === 'string' ? Object.keys(aliases) : models.filter((name) => !name.includes('*'));
   const path = ['tiers', tierId, 'budget'];
+  const isPriced = (target: string): boolean =>
+    catalogue.some(({ id, upstreamModel, price }) => (id === target || upstreamModel === target) && price !== null);
   for (const name of names) {
-    const target = firstTarget(name, aliases);
-    const spec = catalogue.find(({ id, upstreamModel }) => id === target || upstreamModel === target);
-    if (spec?.price === null || spec === undefined) {
-      report.warn(file.place(path), path, `${name} has no price, so it is refused under a budget`);
-    }
+    const targets = targetsOf(name, { aliases, seen: [] });
+    const unpriced = targets.filter((target) => !isPriced(target));
+    if (unpriced.length === 0) continue;
+    const text =
+      unpriced.length === targets.length
+        ? `${name} has no price, so it is refused under a budget`
+        : `${name} passes over ${unpriced.join(', ')} under a budget, for want of a price`;
+    report.warn(file.place(path), path, text);
   }
 }
 
-function firstTarget(name: string, aliases: Context['aliases']): string {
-  const seen = new Set<string>();
-  let target = name;
-  while (Object.hasOwn(aliases, target) && !seen.has(target)) {
-    seen.add(target);
-    target = aliases[target]?.[0] ?? target;
-  }
-  return target;
+/** A circle was refused elsewhere and must only come to an end here. */
+function targetsOf(
+  name: string,
+  { aliases, seen }: { aliases: Context['aliases']; seen: readonly string[] },
+): readonly string[] {
+  if (!Object.hasOwn(aliases, name) || seen.includes(name)) return [name];
+  return (aliases[name] ?? []).flatMap((target) => targetsOf(target, { aliases, seen: [...seen, name] }));
 }

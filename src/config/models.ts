@@ -7,6 +7,7 @@ import { readBudgets, warnOfUnpriced } from './budgets.ts';
 import { hint } from './nearest-name.ts';
 import { formatPlace, type Path, type Report } from './report.ts';
 import type { GatewayFile } from './schema.ts';
+import { readTierOptions } from './tier-options.ts';
 import { type Parsed, parseCount, parseHistoryDays, parsePriceUsd, valueOr } from './units.ts';
 import type { YamlFile } from './yaml-file.ts';
 
@@ -119,7 +120,7 @@ type TierEntry = NonNullable<GatewayFile['tiers']>[string];
 function readTier(id: string, entry: TierEntry, context: Context & { aliases: Aliases }): Tier {
   const { file, report } = context;
   function take<T>(
-    key: Exclude<keyof TierEntry, 'models' | 'budget'>,
+    key: 'price' | 'rpm' | 'tpm' | 'concurrency' | 'history',
     parse: (input: string | number) => Parsed<T>,
     absent: T,
   ): T {
@@ -134,7 +135,8 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
   }
   const budgets = readBudgets(id, entry.budget ?? {}, context);
   const hasBudgets = Object.keys(budgets).length > 0;
-  if (hasBudgets) warnOfUnpriced(id, entry.models, context);
+  const options = readTierOptions(id, entry, context);
+  if (hasBudgets && options.shadow?.includes('budget') !== true) warnOfUnpriced(id, entry.models, context);
   return {
     id,
     priceUsd: take('price', parsePriceUsd, '0'),
@@ -146,6 +148,7 @@ function readTier(id: string, entry: TierEntry, context: Context & { aliases: Al
     },
     historyDays: take('history', parseHistoryDays, null),
     models: readAllowance(id, entry.models, context),
+    ...options,
   };
 }
 

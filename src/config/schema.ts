@@ -71,6 +71,8 @@ const Budget = Type.Object(
   { ...closed, description: 'USD that an account may spend in a period. 0 denies; absent is unlimited.' },
 );
 
+const shadowForm = 'expected rpm, tpm, concurrency or budget';
+
 const TierEntry = Type.Object(
   {
     price: Type.Optional(number(units.priceForm, units.parsePriceUsd, 'USD per month, or custom.')),
@@ -78,6 +80,26 @@ const TierEntry = Type.Object(
     tpm: Type.Optional(limit('Tokens per minute. 0 denies; absent is unlimited.')),
     concurrency: Type.Optional(limit('Requests at the same time. 0 denies; absent is unlimited.')),
     budget: Type.Optional(Budget),
+    reservation_cap: Type.Optional(
+      number(
+        units.reservationCapForm,
+        units.parseReservationCap,
+        'The most tokens that one request reserves, or none. Default: a quarter of the tightest tpm.',
+      ),
+    ),
+    shadow: Type.Optional(
+      Type.Array(Type.Enum(['rpm', 'tpm', 'concurrency', 'budget'], { errorMessage: shadowForm }), {
+        errorMessage: `${shadowForm} entries in a list`,
+        description: 'Limits of this tier that refuse nobody: what they would refuse is counted in the metrics.',
+      }),
+    ),
+    hard_cap: Type.Optional(flag('Cuts a stream that passes what was reserved for it. Default: the rest is debt.')),
+    hard_revoke: Type.Optional(
+      flag('Cuts running requests of a key that was revoked or disabled, within 10s. Default: they end.'),
+    ),
+    strict_leases: Type.Optional(
+      flag('Cuts a running request whose lease ran out and cannot be renewed. Default: it ends, and its row says so.'),
+    ),
     history: Type.Optional(
       withUnit(units.historyForm, units.parseHistoryDays, 'How long conversations are kept; absent is unlimited.'),
     ),

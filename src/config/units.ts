@@ -18,6 +18,10 @@ export const tokensForm: Form = {
   pattern: '^\\d{1,15}(\\.\\d{1,9})?[kKmM]?$',
   expected: 'expected a number of tokens such as 8192, 128k or 1m',
 };
+export const reservationCapForm: Form = {
+  pattern: '^(none|\\d{1,15}(\\.\\d{1,9})?[kKmM]?)$',
+  expected: 'expected a number of tokens such as 4096 or 8k, or none',
+};
 export const sizeForm: Form = {
   pattern: '^\\d{1,15}(\\.\\d{1,9})?([kKmMgG](i?[bB])?|[bB])?$',
   expected: 'expected a size such as 65536, 512KiB or 4MiB',
@@ -94,6 +98,11 @@ export function parseTokens(input: string | number): Parsed<number> {
   const value = scaleWithUnit(String(input), tokensForm, thousands);
   if (value === null) return refuse(tokensForm.expected);
   return value > maxCount ? refuse('expected at most 10,000m tokens') : accept(value);
+}
+
+/** Null is none. */
+export function parseReservationCap(input: string | number): Parsed<number | null> {
+  return input === 'none' ? accept(null) : parseTokens(input);
 }
 
 export function parseSize(input: string | number): Parsed<number> {

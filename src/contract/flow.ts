@@ -2,6 +2,8 @@
  * What travels down the corridor: who asks, which model, what was used, and the row that the ledger keeps.
  * Plain immutable data; rooms agree on it and none owns it.
  */
+import type { MoneyLimits } from './budgets.ts';
+import type { TierOptions } from './tier-options.ts';
 
 /** Limits of one scope; null means that this scope does not limit it. */
 export type Limits = {
@@ -13,11 +15,11 @@ export type Limits = {
 /** `*` or a list of public names, `provider/model` ids and patterns with `*`. */
 export type ModelAllowance = '*' | readonly string[];
 
-export type Tier = {
+export type Tier = TierOptions & {
   id: string;
   /** Decimal string in USD per month, or `custom`. */
   priceUsd: string;
-  limits: Limits;
+  limits: MoneyLimits;
   /** Days that conversations are kept; null is unlimited. */
   historyDays: number | null;
   models: ModelAllowance;
@@ -28,7 +30,7 @@ export type Principal = {
   accountId: string;
   keyId: string;
   tier: Tier;
-  keyLimits: Limits;
+  keyLimits: MoneyLimits;
   keyModels: ModelAllowance;
   authVersion: { account: number; key: number };
 };

@@ -6,6 +6,7 @@
  */
 import { limitChecks } from '../admission/limits.ts';
 import { refusalError } from '../admission/refusal.ts';
+import { askWithout, isRefusedInShadow, toldBuckets, withoutShadow } from '../admission/shadow.ts';
 import type { AdmitRequest, AdmitResult, BudgetCheck, GovernedEngine, LimitsView } from '../contract/admission.ts';
 import { gatewayError, retryAfterHeaders } from '../contract/errors.ts';
 import type { Principal } from '../contract/flow.ts';
@@ -43,8 +44,8 @@ const retryMs = 1000;
 export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGate {
   const { engine, metrics, spentNanoUsd } = options;
   const seeds = new Map<string, Promise<void>>();
-  const enforced = metrics.decisions.labels('enforced');
-  const unavailable = metrics.decisions.labels('unavailable');
+  const enforced = metrics.decisions.labels({ mode: 'enforced' });
+  const unavailable = metrics.decisions.labels({ mode: 'unavailable' });
 
   return { enter, verify, look };
 
@@ -52,10 +53,12 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
     caller: Caller,
     prepare: (principal: Principal) => Prepared,
   ): Promise<{ prepared: Prepared; admitted: Admitted }> {
-    let prepared = prepare(caller.principal);
+    let { principal } = caller;
+    let prepared = prepare(principal);
     let decision = await engine.admit(prepared.ask);
     if (decision.outcome === 'stale_auth') {
-      prepared = prepare(await renew(caller));
+      principal = await renew(caller);
+      prepared = prepare(principal);
       decision = await engine.admit(prepared.ask);
     }
     if (decision.outcome === 'need_seed') {
@@ -63,10 +66,25 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
       await Promise.all(decision.budgets.map((budget) => seed(accountId, budget)));
       decision = await engine.admit(prepared.ask);
     }
+    if (principal.tier.shadow !== undefined) decision = await passShadow(principal, prepared.ask, decision);
     (decision.outcome === 'unavailable' ? unavailable : enforced).inc();
     if (decision.outcome === 'admitted') return { prepared, admitted: decision };
     metrics.rejections.inc({ reason: reasonOf(decision) });
     throw refusalError(decision);
+  }
+
+  /** Each round leaves out one rule more. What is refused in the end is no news of a rule in shadow. */
+  async function passShadow(principal: Principal, ask: AdmitRequest, first: AdmitResult): Promise<AdmitResult> {
+    let decision = first;
+    let rest = ask;
+    const passed: string[] = [];
+    while (isRefusedInShadow(principal, decision)) {
+      passed.push(decision.rule);
+      rest = askWithout(rest, decision);
+      decision = await engine.admit(rest);
+    }
+    if (decision.outcome === 'admitted') for (const rule of passed) metrics.decisions.inc({ mode: 'shadow', rule });
+    return 'buckets' in decision ? { ...decision, buckets: toldBuckets(principal, decision.buckets) } : decision;
   }
 
   async function verify(caller: Caller & { isFresh(): boolean }): Promise<Principal> {
@@ -83,7 +101,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
 
   async function look(principal: Principal): Promise<LimitsView | null> {
     const { accountId } = principal;
-    const checks = { accountId, ...limitChecks(principal, { reservedTokens: 0, costNanoUsd: () => 0 }) };
+    const checks = { accountId, ...limitChecks(withoutShadow(principal), { reservedTokens: 0, costNanoUsd: () => 0 }) };
     const view = await engine.inspect(checks);
     if (view === null || view.budgets.length === checks.budgets.length) return view;
     const isKnown = ({ scope, period }: BudgetCheck): boolean =>

@@ -4,16 +4,16 @@
  * over; throws the `GatewayError` to be told. Spec: style 4, "the walk".
  */
 import type { ServerResponse } from 'node:http';
-import { planAdmission } from '../admission/limits.ts';
+import { chargeableRoute, planAdmission } from '../admission/limits.ts';
 import { rateLimitHeaders } from '../admission/rate-limit-headers.ts';
 import type { AdmitRequest } from '../contract/admission.ts';
 import { GatewayError, gatewayError } from '../contract/errors.ts';
-import type { Principal } from '../contract/flow.ts';
+import type { Principal, Route } from '../contract/flow.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Router } from '../routing/router.ts';
 import { estimateInputTokens, estimateOutputTokens } from '../usage/estimate.ts';
 import { type AdmissionGate, authStamp } from './admission-gate.ts';
-import { readChatRequest } from './chat-request.ts';
+import { type ChatRequest, readChatRequest } from './chat-request.ts';
 import type { Flow } from './flow.ts';
 import type { Relay } from './relay.ts';
 import { openRecord } from './settle.ts';
@@ -53,10 +53,9 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
     await relayCounted(flow);
 
     function prepare(principal: Principal): { flow: Flow; ask: AdmitRequest } {
-      const route = router.resolve(request.model, principal);
-      const { model } = route.targets[0];
-      const outputTokens = estimateOutputTokens(request.body, model?.maxOutputTokens ?? null);
-      const plan = planAdmission(principal, { inputTokens, outputTokens, price: model?.price ?? null });
+      const route = chargeableRoute(router.resolve(request.model, principal), principal);
+      const prices = route.targets.map(({ model }) => model?.price ?? null);
+      const plan = planAdmission(principal, { inputTokens, outputTokens: mostOutputTokens(request, route), prices });
       const flow: Flow = { ...call, principal, endpoint, request, route, plan, inputTokens, limitHeaders: {} };
       return { flow, ask: askOf(flow) };
     }
@@ -76,6 +75,11 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
       metrics.inflight.dec(labels);
     }
   }
+}
+
+/** Which target answers is not known yet. */
+function mostOutputTokens({ body }: ChatRequest, { targets }: Route): number {
+  return Math.max(...targets.map(({ model }) => estimateOutputTokens(body, model?.maxOutputTokens ?? null)));
 }
 
 function askOf(flow: Flow): AdmitRequest {

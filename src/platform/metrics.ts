@@ -81,8 +81,8 @@ export function createMetrics() {
     }),
     decisions: new Counter({
       name: 'tollgate_decisions_total',
-      help: 'Questions to admission, by whether the limits could be asked.',
-      labelNames: ['mode'] as const,
+      help: 'Questions to admission, by whether the limits could be asked; in mode shadow, what a rule would have refused.',
+      labelNames: ['mode', 'rule'] as const,
       registers,
     }),
     degraded: new Gauge({

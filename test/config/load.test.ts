@@ -235,10 +235,47 @@ t.test('warns of models that a budget shuts out because they have no price', (t)
   t.same(
     sandbox.load().warnings.filter((line) => line.includes('budget')),
     [
-      'gateway.yaml:3:58  tiers.bounded.budget: bad has no price, so it is refused under a budget',
-      'gateway.yaml:4:31  tiers.all.budget: bad has no price, so it is refused under a budget',
+      'gateway.yaml:3:58  tiers.bounded.budget: bad passes over acme/new under a budget, for want of a price',
+      'gateway.yaml:4:31  tiers.all.budget: bad passes over acme/new under a budget, for want of a price',
       'gateway.yaml:4:31  tiers.all.budget: worse has no price, so it is refused under a budget',
     ],
   );
+  t.end();
+});
+
+t.test('reads the options of a tier, and leaves absent what is not written', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/gateway.yaml',
+    [
+      'tiers:',
+      '  a: { models: "*", rpm: 5, shadow: [rpm, tpm], hard_cap: true, hard_revoke: "true", strict_leases: false }',
+      '  b: { models: "*", reservation_cap: 8k }',
+      '  c: { models: "*", reservation_cap: none }',
+      '  d: { models: "*", budget: { daily: 5 }, shadow: [budget] }',
+    ].join('\n'),
+  );
+  const { tiers, warnings, origins } = sandbox.load();
+  t.match(tiers['a'], { shadow: ['requests', 'tokens'], hardCap: true, hardRevoke: true });
+  t.notOk('strictLeases' in (tiers['a'] ?? {}));
+  t.notOk('shadow' in (tiers['b'] ?? {}));
+  t.equal(tiers['b']?.reservationCapTokens, 8000);
+  t.equal(tiers['c']?.reservationCapTokens, null);
+  t.same(origins.get('tiers.b.reservation_cap'), { value: '8k', origin: 'gateway.yaml:3:38' });
+  t.same(warnings, ['gateway.yaml:2:37  tiers.a.shadow: this tier has no tpm that could be in shadow']);
+  t.end();
+});
+
+t.test('refuses options of a tier that cannot be meant', (t) => {
+  const sandbox = createSandbox(t);
+  sandbox.write(
+    'config/gateway.yaml',
+    'tiers:\n  a: { models: "*", shadow: [rps], reservation_cap: unlimited, hard_cap: maybe }\n',
+  );
+  t.same(sandbox.problems(), [
+    'gateway.yaml:2:30  tiers.a.shadow[0]: expected rpm, tpm, concurrency or budget',
+    'gateway.yaml:2:53  tiers.a.reservation_cap: expected a number of tokens such as 4096 or 8k, or none',
+    'gateway.yaml:2:74  tiers.a.hard_cap: expected true or false',
+  ]);
   t.end();
 });

@@ -108,5 +108,26 @@ async function check(t: Test, options: GatewayOptions): Promise<void> {
   });
 }
 
+t.test('passes over a fallback without a price, and holds the dearest of the others', async (t) => {
+  const house = await startUpstream(t, (_request, response) => sendJson(response, completion('for nothing')));
+  const failing = await startUpstream(t, (_request, response) => sendJson(response, { error: { message: 'no' } }, 503));
+  const gateway = await startGateway(t, {
+    yaml: `${tiers}
+providers: { house: { dialect: openai-exact, base_url: "${house.url}", allow_private: true } }
+models: { mixed: [openai/gpt-4o-mini, house/free-model, openai/gpt-4o] }
+`,
+    environment: { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: failing.url },
+  });
+  const request = { ...body, model: 'mixed' };
+  const bounded = await gateway.createKey('plus', { limits: { budgets: { total: heldNanoUsd(request) - 1 } } });
+  t.equal((await post(gateway, bounded.token, request)).status, 429, 'the cheap one alone would have fitted');
+  const wide = await gateway.createKey('plus', { limits: { budgets: { total: heldNanoUsd(request) } } });
+  t.equal((await post(gateway, wide.token, request)).status, 503);
+  t.same([failing.requests.length, house.requests.length], [2, 0]);
+  const free = await gateway.createKey('plus');
+  t.equal((await post(gateway, free.token, request)).status, 200);
+  t.equal(house.requests.length, 1);
+});
+
 t.test('in the process', async (t) => check(t, {}));
 t.test('in Redis', async (t) => check(t, { redis: redisOf(t) }));
