@@ -41,6 +41,7 @@ import { findKeySpending } from './store/key-spending.ts';
 import { addRejections } from './store/rejections.ts';
 import type { StoreSchema } from './store/schema.ts';
 import { createUpstreamClient } from './upstream/client.ts';
+import { reconcileBudgets } from './usage/reconcile.ts';
 import { createRejectionCounter } from './usage/rejections.ts';
 
 /** What the configuration may name; the command line checks files with it. */
@@ -66,6 +67,8 @@ export type AppOptions = {
 export interface App {
   server: FastifyInstance;
   metrics: Metrics;
+  /** Brings the budgets of the engine in line with the rows, which it reads by this handle. */
+  reconcileBudgets(db: Kysely<StoreSchema>, signal: AbortSignal): Promise<void>;
   /** Stops taking requests, lets running ones end until the deadline, settles and flushes everything, closes. */
   close(drain: { delayMs: number; deadlineMs: number }): Promise<void>;
 }
@@ -131,7 +134,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const gate = createAdmissionGate({
     engine,
     metrics,
-    spentNanoUsd: (accountId, budget) => spentNanoUsd(database.db, { accountId, ...budget }, Date.now()),
+    spentNanoUsd: (accountId, budget, atMs) => spentNanoUsd(database.db, { accountId, ...budget }, atMs),
   });
   const serveChat = createChatCorridor({ router, gate, relay, metrics });
   const authenticator = createKeyAuthenticator({
@@ -208,6 +211,19 @@ export async function createApp(options: AppOptions): Promise<App> {
   return {
     server,
     metrics,
+    async reconcileBudgets(db, signal) {
+      const result = await reconcileBudgets(db, {
+        engine,
+        unwrittenRows: depth,
+        signal,
+        onDrift({ deltaNanoUsd, ...budget }) {
+          const driftUsd = deltaNanoUsd / 1e9;
+          metrics.budgetDrift.inc({ more: driftUsd > 0 ? 'rows' : 'engine' }, Math.abs(driftUsd));
+          log.warn({ ...budget, drift_usd: driftUsd }, 'a budget differed from its rows and was adjusted');
+        },
+      });
+      log.debug(result, 'budgets were compared with their rows');
+    },
     async close(drain) {
       isDraining = true;
       probes.close();

@@ -99,7 +99,7 @@ async function openJournaled(options: EngineOptions): Promise<OpenedEngine> {
   return {
     engine: { ...engine, ready: Promise.resolve() },
     pingRedis: null,
-    depth: () => ledger.depth(),
+    depth: () => engine.unwrittenRows() + ledger.depth(),
     async close(deadlineMs) {
       await engine.close();
       await closeLedger(ledger, deadlineMs, log);

@@ -33,13 +33,21 @@ export type JournaledEngineOptions<Engine extends AdmissionEngine> = {
   every?: Every;
 };
 
-export function createJournaledEngine<Engine extends AdmissionEngine>(options: JournaledEngineOptions<Engine>): Engine {
+export type JournaledEngine<Engine> = Engine & {
+  /** Rows that the journal has still to take, and the ledger after it. */
+  unwrittenRows: () => number;
+};
+
+export function createJournaledEngine<Engine extends AdmissionEngine>(
+  options: JournaledEngineOptions<Engine>,
+): JournaledEngine<Engine> {
   const { journal, ledger, levels, savedLevels, heartbeatMs = 10_000, every = everyInterval } = options;
   /** By id of every request that the inner engine admitted and nobody has settled: did its frame land? */
   const admissions = new Map<string, Promise<boolean>>();
   /** What to do with the row that the inner engine is about to hand over. */
   const settling = new Map<string, (record: UsageRecord) => void>();
   const progress = new Map<string, number>();
+  let unwritten = 0;
   /** Since the last checkpoint: an idle gateway must not fill its disk. */
   let isChanged = false;
   const inner = options.createInner({ append: takeRow, hasRoom: () => journal.hasRoom() && ledger.hasRoom() });
@@ -101,8 +109,10 @@ export function createJournaledEngine<Engine extends AdmissionEngine>(options: J
   }
 
   function writeRow(record: UsageRecord): Promise<void> {
+    unwritten += 1;
     return new Promise((resolve) => {
       journal.settle(record, (position) => {
+        unwritten -= 1;
         appendRow(record, position);
         resolve();
       });
@@ -124,6 +134,7 @@ export function createJournaledEngine<Engine extends AdmissionEngine>(options: J
 
   return {
     ...inner,
+    unwrittenRows: () => unwritten,
     admit,
     settle,
     markDispatched(id, accountId) {

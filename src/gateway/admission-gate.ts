@@ -1,13 +1,20 @@
 /**
  * The one way into the engine. Takes who asks and how to read them again, gives the engine's yes, or throws the
  * `GatewayError` to be told. When the engine knows of a newer key the caller is read again, when it does not know what
- * was spent the rows are summed: each at most once for a request, so nobody circles here. Must never let a doubt pass for
- * a yes. Spec: reliability 2.4 ADMIT, CHECK, SEED.
+ * was spent the rows are summed: once for a request, or twice at midnight, so nobody circles here. Must never let a doubt
+ * pass for a yes. Spec: reliability 2.4 ADMIT, CHECK, SEED.
  */
 import { limitChecks } from '../admission/limits.ts';
 import { refusalError } from '../admission/refusal.ts';
 import { askWithout, isRefusedInShadow, toldBuckets, withoutShadow } from '../admission/shadow.ts';
-import type { AdmitRequest, AdmitResult, BudgetCheck, GovernedEngine, LimitsView } from '../contract/admission.ts';
+import type {
+  AdmitRequest,
+  AdmitResult,
+  BudgetCheck,
+  BudgetName,
+  GovernedEngine,
+  LimitsView,
+} from '../contract/admission.ts';
 import { gatewayError, retryAfterHeaders } from '../contract/errors.ts';
 import type { Principal } from '../contract/flow.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -15,8 +22,8 @@ import type { Metrics } from '../platform/metrics.ts';
 export type AdmissionGateOptions = {
   engine: GovernedEngine;
   metrics: Metrics;
-  /** What the rows of the current period add up to. */
-  spentNanoUsd: (accountId: string, budget: Pick<BudgetCheck, 'scope' | 'period'>) => Promise<number>;
+  /** What the rows add up to of the period that `atMs` is in. */
+  spentNanoUsd: (accountId: string, budget: BudgetName, atMs: number) => Promise<number>;
 };
 
 export type Caller = {
@@ -61,7 +68,8 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
       prepared = prepare(principal);
       decision = await engine.admit(prepared.ask);
     }
-    if (decision.outcome === 'need_seed') {
+    // Once more when a period ends between the sum and the question.
+    for (let round = 0; decision.outcome === 'need_seed' && round < 2; round += 1) {
       const { accountId } = prepared.ask;
       await Promise.all(decision.budgets.map((budget) => seed(accountId, budget)));
       decision = await engine.admit(prepared.ask);
@@ -126,9 +134,14 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
     return running;
   }
 
+  /** The rows are summed of the period that the engine is in: this process's clock may be in another one. */
   async function sumAndSeed(accountId: string, { scope, period }: BudgetCheck): Promise<void> {
+    const budget = { scope, period };
     try {
-      await engine.seedBudget(accountId, { scope, period }, await spentNanoUsd(accountId, { scope, period }));
+      const reading = await engine.readBudget(accountId, budget);
+      if (reading?.state !== 'unknown') return;
+      const spent = await spentNanoUsd(accountId, budget, reading.atMs);
+      await engine.seedBudget(accountId, budget, spent, reading.atMs);
     } catch (cause) {
       throw gatewayError('limitsUnavailable', {
         message: 'What this budget has spent cannot be read right now. Please try again in 1s.',

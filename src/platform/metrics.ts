@@ -141,6 +141,12 @@ export function createMetrics() {
       help: 'Entries of the usage stream that no row could be made of.',
       registers,
     }),
+    budgetDrift: new Counter({
+      name: 'tollgate_budget_drift_usd_total',
+      help: 'What budgets differed from the sum of their rows, by which of the two had more.',
+      labelNames: ['more'] as const,
+      registers,
+    }),
     usageRows: new Counter({
       name: 'tollgate_usage_rows_total',
       help: 'Usage rows written, by rank.',

@@ -61,6 +61,19 @@ export async function insertUsageEvents(db: Store, records: readonly UsageRecord
   `.execute(db);
 }
 
+/** Keys whose rows came or improved within this time, by the database's clock. */
+export async function findRecentSpenders(
+  db: Store,
+  lookBackMs: number,
+): Promise<readonly { accountId: string; keyId: string }[]> {
+  return db
+    .selectFrom('usage_events')
+    .select(['account_id as accountId', 'key_id as keyId'])
+    .distinct()
+    .where('inserted_at', '>=', sql<Date>`now() - make_interval(secs => ${lookBackMs / 1000}::float8)`)
+    .execute();
+}
+
 function rowOf(record: UsageRecord): Row {
   const { usage } = record;
   return {

@@ -280,6 +280,25 @@ export function runBudgetScenarios(scenario: Scenario): void {
     t.equal(await remaining(world), 1000);
   });
 
+  scenario(
+    'takes an edit of the limit at once under load: what is left is the edit less all that was spent',
+    async (t, world) => {
+      const [{ engine: one }, { engine: other }] = [await world.createReplica(), await world.createReplica()];
+      await one.seedBudget('a1', budget(0), 0);
+      const spent = range(60).map(async (serial) => {
+        const engine = serial % 2 === 0 ? one : other;
+        // Two replicas learn of the edit at different moments.
+        const limitNanoUsd = serial < 20 + 10 * (serial % 2) ? 100_000 : 50_000;
+        t.equal((await engine.admit(costing(serial, budget(100, { limitNanoUsd })))).outcome, 'admitted');
+        await engine.settle(paid(serial, 'exact', serial));
+        return serial;
+      });
+      const sum = (await Promise.all(spent)).reduce((total, cost) => total + cost, 0);
+      t.equal(await remaining(world, budget(0, { limitNanoUsd: 50_000 })), 50_000 - sum);
+      t.match(await one.admit(costing(99, budget(1, { limitNanoUsd: sum }))), { outcome: 'rejected', used: sum });
+    },
+  );
+
   scenario('refuses money that is no whole number, and one budget checked twice', async (t, world) => {
     const { engine } = await world.createReplica();
     for (const amount of [-1, 0.5, Number.NaN, 1e16, Infinity]) {

@@ -8,6 +8,7 @@ import type {
   BudgetState,
   GovernedEngine,
 } from '../../src/contract/admission.ts';
+import { createInProcessEngine } from '../../src/admission/in-process-engine.ts';
 import { GatewayError, gatewayError } from '../../src/contract/errors.ts';
 import type { Principal } from '../../src/contract/flow.ts';
 import { createAdmissionGate, type AdmissionGate } from '../../src/gateway/admission-gate.ts';
@@ -16,6 +17,7 @@ import { usageRecord } from '../support/usage-record.ts';
 
 const none = { requestsPerMinute: null, tokensPerMinute: null, concurrency: null };
 const budget: BudgetCheck = { scope: 'account:a1', period: 'daily', limitNanoUsd: 100, costNanoUsd: 10 };
+const engineMs = 1_790_000_000_000;
 const admitted: AdmitResult = { outcome: 'admitted', buckets: [] };
 
 const principal = (key: number): Principal => ({
@@ -60,10 +62,11 @@ function createWorld(
       calls.push(`raise ${accountId} ${account} ${key?.id} ${key?.version}`);
       return true;
     },
-    async seedBudget(accountId, { scope, period }, spentNanoUsd) {
+    async seedBudget(accountId, { scope, period }, spentNanoUsd, atMs) {
+      t.equal(atMs, engineMs);
       calls.push(`seed ${accountId} ${scope} ${period} ${spentNanoUsd}`);
     },
-    readBudget: async () => null,
+    readBudget: async () => ({ state: 'unknown', atMs: engineMs }),
     adjustBudget: async () => false,
     inspect: async () => null,
     markDispatched() {},
@@ -150,6 +153,42 @@ t.test('reads the key and the rows when the engine asks for one after the other'
   t.same(calls, ['admit', 'raise a1 1 k1 2', 'admit', 'sum', 'seed a1 account:a1 daily 42', 'admit']);
 });
 
+t.test('goes by the clock of the engine at midnight, whichever of the two is behind', async (t) => {
+  const midnightMs = Date.UTC(2026, 8, 22);
+  /** What the rows of each day add up to. */
+  const spentBy = (atMs: number): number => (atMs < midnightMs ? 100 : 30);
+  const cases = [
+    { name: 'before it', engineTimes: [-1, -1, -1, -1], sums: [100], used: 100 },
+    { name: 'behind it', engineTimes: [0, 0, 0, 0], sums: [30], used: undefined },
+    { name: 'it comes between sum and seed', engineTimes: [-1, -1, 0, 0, 0, 0, 0], sums: [100, 30], used: undefined },
+    { name: 'it comes behind the seed', engineTimes: [-1, -1, -1, 0], sums: [100], used: undefined },
+  ];
+  for (const { name, engineTimes, sums, used } of cases) {
+    const times = [0, ...engineTimes.map((time) => midnightMs + time)];
+    const clock = { nowMicros: () => (times.length > 1 ? (times.shift() ?? 0) : (times[0] ?? 0)) * 1000 };
+    const engine = createInProcessEngine({
+      clock,
+      sink: { append: () => {}, hasRoom: () => true },
+      every: () => () => {},
+    });
+    await engine.raiseAuthVersion('a1', { account: 1, key: { id: 'k1', version: 1 } });
+    const asked: number[] = [];
+    const gate = createAdmissionGate({
+      engine,
+      metrics: createMetrics(),
+      spentNanoUsd: async (_accountId, _budget, atMs) => {
+        asked.push(spentBy(atMs));
+        return spentBy(atMs);
+      },
+    });
+    const entering = gate.enter(caller(), prepare);
+    if (used === undefined) t.equal((await entering).admitted.outcome, 'admitted', name);
+    else t.match(await refusalOf(t, entering), { status: 429 }, name);
+    t.same(asked, sums, name);
+    await engine.close();
+  }
+});
+
 t.test('says 503 when the rows cannot be summed, never that the budget is used up', async (t) => {
   const { gate } = createWorld([{ outcome: 'need_seed', budgets: [budget] }], {
     spent: async () => Promise.reject(new Error('the store is down')),
@@ -161,7 +200,7 @@ t.test('says 503 when the rows cannot be summed, never that the budget is used u
 
 t.test('says 503 when a budget is still unknown after it was told', async (t) => {
   const needed: AdmitResult = { outcome: 'need_seed', budgets: [budget] };
-  const { gate } = createWorld([needed, needed, admitted]);
+  const { gate } = createWorld([needed, needed, needed, admitted]);
   t.match(await refusalOf(t, gate.enter(caller(), prepare)), { status: 503, code: 'limits_unavailable' });
 });
 

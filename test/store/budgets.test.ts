@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import t from 'tap';
-import { periodStartMs, spentNanoUsd } from '../../src/store/budgets.ts';
+import { periodStartMs, spentBoundsNanoUsd, spentNanoUsd } from '../../src/store/budgets.ts';
 import { insertUsageEvents } from '../../src/store/usage-events.ts';
 import { testBothKinds } from '../support/database.ts';
 import { usageRecord } from '../support/usage-record.ts';
@@ -39,6 +39,24 @@ testBothKinds(t, async (t, { db }) => {
   t.equal(await spentNanoUsd(db, { accountId, scope: account, period: 'weekly' }, nowMs), 7_000_000_001);
   t.equal(await spentNanoUsd(db, { accountId, scope: account, period: 'total' }, nowMs), 15_000_000_001);
   t.equal(await spentNanoUsd(db, { accountId, scope: `key:${otherKeyId}`, period: 'total' }, nowMs), 2_000_000_000);
+
+  const daily = { accountId, scope: account, period: 'daily' } as const;
+  t.same(
+    await spentBoundsNanoUsd(db, daily, nowMs),
+    { leastNanoUsd: 1_000_000_001, mostNanoUsd: 7_000_000_001 },
+    'rows of midnight may belong to either day',
+  );
+  t.same(await spentBoundsNanoUsd(db, { ...daily, period: 'total' }, nowMs), {
+    leastNanoUsd: 15_000_000_001,
+    mostNanoUsd: 15_000_000_001,
+  });
+  const small = { accountId: randomUUID(), startedAtMs: nowMs, costPicoUsd: 1 };
+  await insertUsageEvents(db, [usageRecord(small), usageRecord(small)]);
+  t.equal(
+    await spentNanoUsd(db, { ...small, scope: `account:${small.accountId}`, period: 'total' }, nowMs),
+    2,
+    'each row is rounded up, as each was charged',
+  );
 
   await db
     .insertInto('usage_rollups_hour')
