@@ -22,7 +22,8 @@ import { openEngine } from './engine.ts';
 import { createChatCorridor } from './gateway/chat-corridor.ts';
 import { Exchange } from './gateway/exchange.ts';
 import { createRandomId } from './gateway/random-id.ts';
-import { createRelay, type Provider } from './gateway/relay.ts';
+import { openProviders } from './gateway/providers.ts';
+import { createRelay } from './gateway/relay.ts';
 import { createSettle } from './gateway/settle.ts';
 import { createWatchdog } from './gateway/watchdog.ts';
 import { opsScope } from './http/ops.ts';
@@ -49,6 +50,11 @@ export const known = {
   providerIds: Object.keys(registry),
   keylessProviderIds: Object.values<ProviderAdapter>(registry).flatMap(({ id, needsKey }) => (needsKey ? [] : [id])),
   dialects,
+  settings: Object.fromEntries(
+    Object.values<ProviderAdapter>(registry).flatMap(({ id, settings }) =>
+      settings === undefined ? [] : [[id, settings]],
+    ),
+  ),
 };
 
 export type AppOptions = {
@@ -107,7 +113,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       else log.error({ dependency: dep, err: error }, 'a store does not answer');
     },
   });
-  const providers = openProviders(config);
+  const { providers, close: closeProviders } = openProviders(config.providers, adapterOf, log);
   const router = createRouter({
     catalogue: config.catalogue,
     aliases: config.aliases,
@@ -242,32 +248,12 @@ export async function createApp(options: AppOptions): Promise<App> {
       const uncounted = await rejections.close(flushDeadlineMs);
       if (uncounted > 0) log.error({ refusals: uncounted }, 'refusals could not be counted before the end');
       await upstream.destroy();
+      closeProviders();
     },
   };
 }
 
 const pause = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));
-
-function openProviders(config: GatewayConfig): Map<string, Provider> {
-  return new Map(config.providers.map((entry) => [entry.id, openProvider(entry)]));
-}
-
-function openProvider(entry: ProviderConfig): Provider {
-  const adapter = adapterOf(entry);
-  const base = new URL(entry.baseUrl ?? adapter.baseUrl);
-  return {
-    adapter,
-    origin: base.origin,
-    basePath: base.pathname.replace(/\/+$/, ''),
-    allowPrivate: entry.allowPrivate,
-    headers: {
-      'content-type': 'application/json',
-      'accept-encoding': 'identity',
-      'user-agent': 'tollgate',
-      ...(entry.key === null ? {} : adapter.authorize(entry.key.reveal())),
-    },
-  };
-}
 
 function adapterOf(entry: ProviderConfig): ProviderAdapter {
   const registered = Object.hasOwn(registry, entry.id) ? registry[entry.id as keyof typeof registry] : undefined;

@@ -4,19 +4,26 @@
  * come in as arguments: this room knows of no provider.
  */
 import { hint } from './nearest-name.ts';
-import { environmentPlace, formatPlace, type Path, type Report } from './report.ts';
+import { environmentPlace, formatPlace, type Report } from './report.ts';
 import type { GatewayFile } from './schema.ts';
-import { createSecret, redacted } from './secret.ts';
+import {
+  type KeyContext,
+  type KnownSettings,
+  readKeys,
+  readProviderSettings,
+  refuseUnknownSettings,
+} from './provider-keys.ts';
 import { readVariable } from './settings.ts';
-import type { ProviderConfig, Secret } from './types.ts';
+import type { ProviderConfig } from './types.ts';
 import { parseFlag } from './units.ts';
 import { parseEndpointUrl } from './url.ts';
-import type { YamlFile } from './yaml-file.ts';
 
 export type KnownProviders = {
   providerIds: readonly string[];
   keylessProviderIds: readonly string[];
   dialects: readonly string[];
+  /** By provider, what its adapter declares beside a key. */
+  settings?: Readonly<Record<string, KnownSettings>>;
 };
 
 type Entry = NonNullable<GatewayFile['providers']>[string];
@@ -25,10 +32,7 @@ type Context = {
   known: KnownProviders;
   /** The switches of built-in providers, by their id. */
   builtIn: Readonly<Record<string, boolean>>;
-  environment: Readonly<Record<string, string | undefined>>;
-  file: YamlFile;
-  report: Report;
-};
+} & KeyContext;
 
 export function readProviders(entries: GatewayFile['providers'], context: Context): readonly ProviderConfig[] {
   const { providerIds } = context.known;
@@ -50,7 +54,7 @@ function readRegistered(id: string, entry: Entry | undefined, context: Context):
     );
   }
   const prefix = id.toUpperCase().replaceAll('-', '_');
-  const key = readKey(id, entry, { ...context, variable: `${prefix}_API_KEY` });
+  const keys = readKeys(id, entry, { ...context, prefix });
   const variable = `${prefix}_BASE_URL`;
   const fromEnvironment = readVariable(environment, variable);
   const baseUrl =
@@ -60,11 +64,13 @@ function readRegistered(id: string, entry: Entry | undefined, context: Context):
   const isKeyless = known.keylessProviderIds.includes(id);
   const isSwitchedOn = Object.hasOwn(builtIn, id)
     ? builtIn[id] === true
-    : key !== null || (isKeyless && (entry !== undefined || fromEnvironment !== undefined));
+    : keys.length > 0 || (isKeyless && (entry !== undefined || fromEnvironment !== undefined));
   if (!isSwitchedOn) return null;
   // Whoever sets a process's environment may reach its network anyway.
   const allowPrivate = fromEnvironment !== undefined || readAllowPrivate(id, entry, context);
-  return { id, dialect: null, baseUrl, key, allowPrivate };
+  const declared = known.settings?.[id] ?? {};
+  const settings = readProviderSettings(id, entry, { ...context, prefix, declared });
+  return { id, dialect: null, baseUrl, keys, settings, allowPrivate };
 }
 
 function readDeclared(id: string, entry: Entry, context: Context): ProviderConfig | null {
@@ -85,31 +91,13 @@ function readDeclared(id: string, entry: Entry, context: Context): ProviderConfi
   if (entry.base_url === undefined && !file.isFaulty([...path, 'base_url'])) {
     report.refuse(file.place(path, 'key'), path, 'a private endpoint needs base_url');
   }
-  const key = readKey(id, entry, { ...context, variable: null });
+  const keys = readKeys(id, entry, { ...context, prefix: null });
+  refuseUnknownSettings(id, entry, { ...context, declared: {} });
   const baseUrl = readBaseUrl(id, entry, context);
   const allowPrivate = readAllowPrivate(id, entry, context);
   // A key that is written and empty is one that the environment did not deliver; no key at all is an open endpoint.
-  return entry.key?.trim() === '' ? null : { id, dialect: entry.dialect, baseUrl, key, allowPrivate };
-}
-
-function readKey(
-  id: string,
-  entry: Entry | undefined,
-  { variable, environment, file, report }: Context & { variable: string | null },
-): Secret | null {
-  const fromEnvironment = variable === null ? undefined : readVariable(environment, variable);
-  const path: Path = ['providers', id, 'key'];
-  const isFromEnvironment = variable !== null && fromEnvironment !== undefined;
-  const text = (fromEnvironment ?? entry?.key ?? '').trim();
-  if (text === '') return null;
-  if (!/^[\x21-\x7e]+$/.test(text)) {
-    const message = 'a key has no spaces, line breaks or letters beyond ASCII: it travels in a header';
-    if (isFromEnvironment) report.refuse(environmentPlace, [variable], message);
-    else report.refuse(file.place(path), path, message);
-    return null;
-  }
-  report.record(path, redacted, isFromEnvironment ? `env ${variable}` : formatPlace(file.place(path)));
-  return createSecret(text);
+  const isUndelivered = keys.length === 0 && (entry.key !== undefined || entry.keys !== undefined);
+  return isUndelivered ? null : { id, dialect: entry.dialect, baseUrl, keys, settings: {}, allowPrivate };
 }
 
 function readBaseUrl(id: string, entry: Entry | undefined, { file, report }: Context): string | null {

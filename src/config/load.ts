@@ -15,6 +15,7 @@ import { readAliases, readTiers } from './models.ts';
 import { ConfigError, createReport, environmentPlace, formatPlace, type Report } from './report.ts';
 import { GatewayFile } from './schema.ts';
 import { type Flags, readSettings, readVariable } from './settings.ts';
+import type { KnownSettings } from './provider-keys.ts';
 import type { GatewayConfig } from './types.ts';
 import { checkFile } from './validation.ts';
 import { emptyYamlFile, readYamlFile, type YamlFile } from './yaml-file.ts';
@@ -30,6 +31,8 @@ export type ConfigInput = {
   keylessProviderIds?: readonly string[];
   /** What a private endpoint may speak. */
   dialects: readonly string[];
+  /** What providers of the registry need beside a key. */
+  settings?: Readonly<Record<string, KnownSettings>>;
 };
 
 type Context = {
@@ -45,6 +48,7 @@ export const projectConfigDirectory = join(import.meta.dirname, '..', '..', 'con
 
 export function loadConfig(input: ConfigInput): GatewayConfig {
   const { flags = {}, providerIds, keylessProviderIds = [], dialects } = input;
+  const known = { providerIds, keylessProviderIds, dialects, settings: input.settings ?? {} };
   const context = createContext(input);
   const { environment, workingDirectory, report } = context;
   const isProduction = environment['NODE_ENV'] === 'production';
@@ -56,8 +60,14 @@ export function loadConfig(input: ConfigInput): GatewayConfig {
   const settings = readSettings({ flags, environment, file, content, report }, { isProduction });
   const catalogue = loadCatalogue(content.catalogue, path, { ...context, file });
   const { demo } = settings;
-  const known = { providerIds, keylessProviderIds, dialects };
-  const providers = readProviders(content.providers, { known, builtIn: { demo }, environment, file, report });
+  const providers = readProviders(content.providers, {
+    known,
+    builtIn: { demo },
+    environment,
+    file,
+    report,
+    readText: (name) => context.lookup.file(name),
+  });
   const allProviderIds = [...new Set([...providerIds, ...file.namesIn('providers')])];
   const names = { file, report, providerIds: allProviderIds, catalogue };
   const aliases = readAliases(content.models, names);

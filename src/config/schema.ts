@@ -40,9 +40,48 @@ const listOf = (item: string, description: string) =>
     description,
   });
 
+const keyFields = {
+  key: Type.Optional(text('expected text', 'API key, best as "${NAME:-}" or "${file:/path}". Empty: switched off.')),
+  key_file: Type.Optional(text('expected a path', 'File that holds the API key; read again when it changes.')),
+};
+
+const WeightedKey = Type.Object(
+  {
+    ...keyFields,
+    weight: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1000,
+        errorMessage: 'expected a whole number between 1 and 1000',
+        description: 'Its share of the requests. Default 1.',
+      }),
+    ),
+  },
+  { ...closed, description: 'One of several keys.' },
+);
+
 const Endpoint = Type.Object(
   {
-    key: Type.Optional(text('expected text', 'API key, best as "${NAME:-}" or "${file:/path}". Empty: switched off.')),
+    ...keyFields,
+    keys: Type.Optional(
+      Type.Array(
+        Type.Union([Type.String({ minLength: 1 }), WeightedKey], {
+          errorMessage: 'expected a key as text, or { key or key_file, weight }',
+        }),
+        {
+          minItems: 1,
+          errorMessage: 'expected a list of keys, each as text or as { key or key_file, weight }',
+          description: 'Several API keys, used in proportion to their weights.',
+        },
+      ),
+    ),
+    settings: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: '^[a-z][a-z0-9_]*$' }),
+        Type.String({ minLength: 1, errorMessage: 'expected text' }),
+        { ...closed, description: 'What this provider needs beside a key, such as a region.' },
+      ),
+    ),
     base_url: Type.Optional(text('expected an http or https URL', 'Where the API is, up to and with its /v1.')),
     dialect: Type.Optional(text('expected the name of a dialect', 'Makes this a private endpoint of that dialect.')),
     allow_private: Type.Optional(flag('Permits loopback and private addresses.')),

@@ -7,6 +7,14 @@ export interface Secret {
   toString(): string;
 }
 
+/** One way to be let in. Of several, each is used in proportion to its weight. */
+export type ProviderKey = {
+  secret: Secret;
+  /** Where it was read, when that is a file of its own: what it says may change while we run. */
+  file: string | null;
+  weight: number;
+};
+
 /** A provider that is switched on; one that lacks its key is not in the list. */
 export type ProviderConfig = {
   id: string;
@@ -14,7 +22,10 @@ export type ProviderConfig = {
   dialect: string | null;
   /** null: the adapter's own. Never ends in a slash. */
   baseUrl: string | null;
-  key: Secret | null;
+  /** Empty: it is asked without one. */
+  keys: readonly ProviderKey[];
+  /** What its adapter declares beside the key, such as a region; each checked. */
+  settings: Readonly<Record<string, string>>;
   /** Loopback and private addresses are refused unless this is set. */
   allowPrivate: boolean;
 };

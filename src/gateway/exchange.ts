@@ -102,6 +102,10 @@ export class Exchange implements UpstreamHandler, Watched {
     else if (this.#isOver) call.abort();
   }
 
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   get upstreamHeaders(): IncomingHttpHeaders {
     return this.#headers;
   }

@@ -9,6 +9,7 @@ import { gatewayError, GatewayError } from '../contract/errors.ts';
 import type { Target } from '../contract/flow.ts';
 import type { JsonObject } from '../contract/json.ts';
 import type { ChatEndpoint, ProviderAdapter, RequestEdit, RequestRewrite } from '../contract/provider.ts';
+import type { Credentials, RequestHeaders } from '../upstream/credentials.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { playScript } from '../upstream/scripted.ts';
 import { upstreamBody } from './body-edit.ts';
@@ -25,8 +26,7 @@ export type Provider = {
   /** Path of the base URL, without a trailing slash. */
   basePath: string;
   allowPrivate: boolean;
-  /** From the adapter's `authorize`; made once. */
-  headers: Readonly<Record<string, string>>;
+  credentials: Credentials;
 };
 
 export type RelayOptions = {
@@ -150,21 +150,32 @@ export function createRelay(options: RelayOptions): Relay {
     const streamsUpstream = 'body' in edit && edit.streamsUpstream === true;
     const path = endpoint.path(target, flow.request.stream || streamsUpstream);
     const body = upstreamBody(flow.request, edit);
+    const extraHeaders = 'body' in edit ? (edit.headers ?? none) : none;
     if (provider.adapter.answer !== undefined) {
       const script = provider.adapter.answer({ path, body: JSON.parse(body.toString()) as JsonObject, context });
       exchange.attach(playScript(script, exchange));
       return exchange;
     }
-    const request = {
-      origin: provider.origin,
-      path: provider.basePath + path,
-      allowPrivate: provider.allowPrivate,
-      headers:
-        'body' in edit && edit.headers !== undefined ? { ...provider.headers, ...edit.headers } : provider.headers,
-      body,
-    };
-    exchange.attach(options.upstream.send(request, exchange));
+    const { origin, allowPrivate, credentials } = provider;
+    const request = { origin, path: provider.basePath + path, body };
+    const headers = credentials.headersFor({ ...request, headers: extraHeaders });
+    if (headers instanceof Promise) {
+      // Whoever left while a token was fetched is not asked for any more.
+      headers.then(
+        (ready) => {
+          if (!exchange.isOver) dispatch(ready);
+        },
+        (error: unknown) => {
+          exchange.onFailure({ kind: 'unauthorised', cause: error });
+        },
+      );
+    } else dispatch(headers);
     return exchange;
+
+    function dispatch(ready: RequestHeaders): void {
+      const all = extraHeaders === none ? ready : { ...ready, ...extraHeaders };
+      exchange.attach(options.upstream.send({ ...request, allowPrivate, headers: all }, exchange));
+    }
   }
 
   function record(flow: Flow, outcome: Outcome, target: Target, result: AttemptResult): void {
@@ -178,6 +189,8 @@ export function createRelay(options: RelayOptions): Relay {
     if (result.firstByteAtMs !== null) outcome.ttftMs = result.firstByteAtMs - flow.startedMonotonicMs;
   }
 }
+
+const none: RequestHeaders = {};
 
 /** What the caller saw: a stream that broke off had begun with 200, a client that left saw nothing more. */
 function statusOf(result: AttemptResult): number {

@@ -26,6 +26,11 @@ export function failureError(failure: UpstreamFailure): GatewayError {
         message: 'The provider could not be reached in time.',
         cause: failure.cause,
       });
+    case 'unauthorised':
+      return gatewayError('upstreamAuthentication', {
+        message: 'The gateway has no valid credential for this provider. Its operator must mend that.',
+        cause: failure.cause,
+      });
     case 'unreachable':
     case 'private_address':
       return gatewayError('upstreamUnreachable', {

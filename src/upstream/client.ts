@@ -19,7 +19,7 @@ export type UpstreamRequest = {
 };
 
 export type UpstreamFailure = {
-  kind: 'unreachable' | 'connect_timeout' | 'reset' | 'private_address' | 'aborted';
+  kind: 'unreachable' | 'connect_timeout' | 'reset' | 'private_address' | 'aborted' | 'unauthorised';
   cause: unknown;
 };
 

@@ -10,6 +10,12 @@ export const known = {
   providerIds: ['acme', 'big-cloud', 'demo', 'local-llm'],
   keylessProviderIds: ['demo', 'local-llm'],
   dialects: ['openai-compat', 'openai-exact'],
+  settings: {
+    'big-cloud': {
+      region: { description: 'a region such as eu-west-1', isRequired: true, pattern: /^[a-z0-9-]+$/ },
+      project: { description: 'a project', isRequired: false, pattern: /^\w+$/ },
+    },
+  },
 };
 
 export const tinyCatalogue = [

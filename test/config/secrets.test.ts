@@ -49,13 +49,14 @@ t.test('shows no secret when the whole configuration is printed', (t) => {
     MISPLACED_KEY: canary,
     MISPLACED_TOKEN: canary,
     BIG_CLOUD_API_KEY: canary,
+    BIG_CLOUD_REGION: 'x',
     DATABASE_URL: `postgres://u:${canary}@h/d`,
     REDIS_URL: `redis://:${canary}@h`,
     TOLLGATE_SECRET: canary,
     TOLLGATE_BOOTSTRAP_KEY: canary,
   });
   t.same(
-    config.providers.map(({ id, key }) => [id, key?.reveal()]),
+    config.providers.map(({ id, keys }) => [id, keys[0]?.secret.reveal()]),
     [
       ['acme', canary],
       ['big-cloud', canary],

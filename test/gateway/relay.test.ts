@@ -104,3 +104,20 @@ t.test('a stream that answers a question for one reply is put together again', a
   const [row] = await gateway.rows(1);
   t.match(row, { status: 'ok', stream: false, http_status: 200 });
 });
+
+t.test('a provider with several keys is asked with each in its turn', async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('x')));
+  const gateway = await startGateway(t, {
+    yaml: `providers: { openai: { keys: [one, { key: two, weight: 2 }], base_url: "${upstream.url}", allow_private: true } }`,
+  });
+  const { token } = await gateway.createKey();
+  for (let turn = 0; turn < 3; turn += 1) {
+    const response = await post(gateway, token, { model: 'openai/gpt-4o-mini', messages });
+    t.equal(response.status, 200);
+    await response.text();
+  }
+  t.same(
+    upstream.requests.map(({ headers }) => headers.authorization),
+    ['Bearer two', 'Bearer one', 'Bearer two'],
+  );
+});
