@@ -1,18 +1,21 @@
 /**
- * Connections to the database server for keys and for the ledger, each apart from the rest: a report that is slow, or a
- * backlog that is written, must not hold up the look-up of a key, and a key must be told within a second that it cannot
- * be looked up. The embedded database has one connection whatever is asked.
+ * Connections to the database server for keys, for the ledger and for jobs, each apart from the rest: a report that is
+ * slow, a backlog that is written or a month that is summed must not hold up the look-up of a key, and a key must be told
+ * within a second that it cannot be looked up. The embedded database has one connection whatever is asked.
  */
 import type { Kysely } from 'kysely';
 import type { GatewayConfig } from '../config/types.ts';
 import { type DatabaseLog, openDatabase } from '../platform/postgres.ts';
 import type { StoreSchema } from '../store/schema.ts';
 
-export type Pools = { auth: Kysely<StoreSchema>; drain: Kysely<StoreSchema> };
+export type Pools = { auth: Kysely<StoreSchema>; drain: Kysely<StoreSchema>; jobs: Kysely<StoreSchema> };
 
 /** As many as the authenticator asks at a time. */
 const authPoolSize = 8;
 const drainPoolSize = 3;
+/** Jobs seldom meet, and each asks one thing at a time. */
+const jobsPoolSize = 2;
+const jobStatementTimeoutMs = 60_000;
 
 export async function openPools(
   { databaseUrl, dataDirectory }: Pick<GatewayConfig, 'databaseUrl' | 'dataDirectory'>,
@@ -27,11 +30,17 @@ export async function openPools(
     statementTimeoutMs: 1_000,
   });
   const drain = await openDatabase<StoreSchema>({ ...common, poolSize: drainPoolSize });
+  const jobs = await openDatabase<StoreSchema>({
+    ...common,
+    poolSize: jobsPoolSize,
+    statementTimeoutMs: jobStatementTimeoutMs,
+  });
   return {
-    pools: { auth: auth.db, drain: drain.db },
+    pools: { auth: auth.db, drain: drain.db, jobs: jobs.db },
     async close() {
       await auth.close();
       await drain.close();
+      await jobs.close();
     },
   };
 }

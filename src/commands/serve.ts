@@ -5,21 +5,15 @@ import { generateApiKey } from '../auth/api-key.ts';
 import { loadConfig } from '../config/load.ts';
 import type { GatewayConfig } from '../config/types.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
-import { startJobs } from '../platform/jobs.ts';
-import { collectProcessMetrics, type Metrics } from '../platform/metrics.ts';
+import { collectProcessMetrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
 import { listKeys } from '../store/api-keys.ts';
-import { ensureUsagePartitions } from '../store/usage-partitions.ts';
-import { rollUpClosedHours } from '../usage/rollups.ts';
 import type { Command, CommandIo } from './command.ts';
 import { openPools } from './open-pools.ts';
 import { openStore, type OpenStore } from './open-store.ts';
+import { makePartitions, startUpkeep } from './upkeep.ts';
 import { welcome } from './welcome.ts';
 
-const dayMs = 86_400_000;
-const partitionDays = 8;
-/** The queue makes its own tables at its first start; a gateway that lives for seconds need not pay for them. */
-const jobsDelayMs = 30_000;
 /** Endpoint removal and SIGTERM race in a cluster; on a desk nobody wants to wait. Spec: reliability 7. */
 const drainInProduction = { delayMs: 10_000, deadlineMs: 275_000 };
 const drainInDevelopment = { delayMs: 0, deadlineMs: 5_000 };
@@ -41,7 +35,8 @@ export const serve: Command = {
     const releaseReplica = await holdAlone(config, log);
     const { pools, close: closePools } = await openPools(config, log);
     try {
-      await ensureUsagePartitions(store.db, { fromMs: Date.now() - dayMs, days: partitionDays, log });
+      const jobsDb = pools?.jobs ?? store.db;
+      await makePartitions(jobsDb, log);
       const firstKey = await issueKeys(config, store);
       const app = await createApp({
         config,
@@ -51,7 +46,7 @@ export const serve: Command = {
         log,
       });
       collectProcessMetrics(app.metrics);
-      const stopUpkeep = startUpkeep(config, store, { log, metrics: app.metrics });
+      const stopUpkeep = startUpkeep({ config, store, db: jobsDb, app, log });
       await app.server.listen({
         host: config.host,
         port: config.port,
@@ -87,37 +82,6 @@ async function holdAlone(config: GatewayConfig, log: Logger): Promise<() => Prom
     'Another gateway without Redis already runs on this database, and two would let every key use twice its limits. ' +
       'Set REDIS_URL for both, or stop the other one.',
   );
-}
-
-/** What keeps the tables in order. Every replica may run it: partitions are made if absent, jobs take turns by locks. */
-function startUpkeep(
-  config: GatewayConfig,
-  store: OpenStore,
-  { log, metrics }: { log: Logger; metrics: Metrics },
-): () => Promise<void> {
-  const timer = setInterval(() => {
-    ensureUsagePartitions(store.db, { fromMs: Date.now(), days: partitionDays, log }).catch((error: unknown) =>
-      log.warn({ err: error }, 'day partitions could not be made; rows go to the default partition'),
-    );
-  }, dayMs / 24);
-  timer.unref();
-  const jobs = startJobs({
-    database: store,
-    url: config.databaseUrl?.reveal() ?? null,
-    log,
-    delayMs: jobsDelayMs,
-    onEnd({ name, result, atMs }) {
-      metrics.jobs.inc({ job: name, result });
-      if (result === 'success') metrics.jobLastSuccess.set({ job: name }, atMs / 1000);
-    },
-  });
-  void jobs.schedule('usage-rollups', '5 * * * *', async (signal) => {
-    await rollUpClosedHours(store.db, { nowMs: Date.now(), signal });
-  });
-  return async () => {
-    clearInterval(timer);
-    await jobs.stop();
-  };
 }
 
 /** The operator's own key, and on a desk without any key one to begin with, which is shown this once. */

@@ -162,6 +162,27 @@ const Timeouts = Type.Object(
   { ...closed, description: 'The clocks of a request.' },
 );
 
+/** Whole days that anything must be kept at least, and for how long it is when the file does not say. */
+export const retentionRules = {
+  usage: { least: 1, fallback: '400d', description: 'Usage rows, whole days in UTC; their hourly sums stay.' },
+  rejections: { least: 1, fallback: '90d', description: 'Counts of refused requests.' },
+  audit: { least: 90, fallback: '400d', description: 'Who changed what; never less than 90d.' },
+  dead_letters: { least: 1, fallback: '90d', description: 'Usage records that no row could be made of.' },
+} as const;
+
+const keep = ({ least, fallback, description }: (typeof retentionRules)[keyof typeof retentionRules]) =>
+  withUnit(units.historyForm, (input) => units.parseRetentionDays(input, least), `${description} Default ${fallback}.`);
+
+const Retention = Type.Object(
+  {
+    usage: Type.Optional(keep(retentionRules.usage)),
+    rejections: Type.Optional(keep(retentionRules.rejections)),
+    audit: Type.Optional(keep(retentionRules.audit)),
+    dead_letters: Type.Optional(keep(retentionRules.dead_letters)),
+  },
+  { ...closed, description: 'How long the database keeps what it was told; unlimited keeps everything.' },
+);
+
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 export const GatewayFile = Type.Object(
@@ -210,6 +231,7 @@ export const GatewayFile = Type.Object(
       }),
     ),
     timeouts: Type.Optional(Timeouts),
+    retention: Type.Optional(Retention),
   },
   { ...closed, title: 'Tollgate: gateway.yaml' },
 );

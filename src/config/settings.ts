@@ -6,10 +6,10 @@ import { isIP } from 'node:net';
 import type { Path, Place, Report } from './report.ts';
 import { commandLinePlace, environmentPlace, formatPlace } from './report.ts';
 import type { GatewayFile } from './schema.ts';
-import { logLevels } from './schema.ts';
+import { logLevels, retentionRules } from './schema.ts';
 import { createSecret, redacted } from './secret.ts';
-import type { Secret, Timeouts } from './types.ts';
-import { type Parsed, parseDuration, parseFlag, parsePort, parseSize } from './units.ts';
+import type { Retention, Secret, Timeouts } from './types.ts';
+import { type Parsed, parseDuration, parseFlag, parsePort, parseRetentionDays, parseSize } from './units.ts';
 import { parseEndpointUrl, parseStoreUrl } from './url.ts';
 import type { YamlFile } from './yaml-file.ts';
 
@@ -158,6 +158,7 @@ export function readSettings(sources: Sources, defaults: { isProduction: boolean
     ),
     trustProxy: readTrustProxy(sources),
     timeouts: readTimeouts(sources),
+    retention: readRetention(sources),
     ...readSecrets(sources),
   };
 }
@@ -178,21 +179,26 @@ function readSecrets(sources: Sources) {
   };
 }
 
+/** A setting of a section, whose default is shown as it would be written. */
+function readIn<T>(
+  section: string,
+  name: string,
+  { written, fallback, parse }: { written: Written; fallback: string; parse: (text: string | number) => Parsed<T> },
+  sources: Sources,
+): T | undefined {
+  const parsed = parse(fallback);
+  const value = parsed.ok ? parsed.value : undefined;
+  if (written === undefined) {
+    sources.report.record([section, name], fallback, 'default');
+    return value;
+  }
+  return read(`.${section}.${name}`, { written, parse: (text) => parse(toScalar(text)), fallback: value }, sources);
+}
+
 function readTimeouts(sources: Sources): Timeouts {
   const written = sources.content.timeouts ?? {};
-  const clock = (name: keyof typeof written, fallback: string): number => {
-    const parsed = parseDuration(fallback);
-    const setting: Setting<number> = {
-      written: written[name] ?? fallback,
-      parse: (text) => parseDuration(toScalar(text)),
-      fallback: parsed.ok ? parsed.value : 0,
-    };
-    if (written[name] === undefined) {
-      sources.report.record(['timeouts', name], fallback, 'default');
-      return setting.fallback;
-    }
-    return read(`.timeouts.${name}`, setting, sources);
-  };
+  const clock = (name: keyof typeof written, fallback: string): number =>
+    readIn('timeouts', name, { written: written[name], fallback, parse: parseDuration }, sources) ?? 0;
   return {
     connectMs: clock('connect', '5s'),
     firstByteMs: clock('first_byte', '60s'),
@@ -200,6 +206,21 @@ function readTimeouts(sources: Sources): Timeouts {
     totalMs: clock('total', '30m'),
     clientStallMs: clock('client_stall', '60s'),
     keepAliveCommentMs: clock('keep_alive_comment', '15s'),
+  };
+}
+
+function readRetention(sources: Sources): Retention {
+  const written = sources.content.retention ?? {};
+  const days = (name: keyof typeof retentionRules): number | null => {
+    const { least, fallback } = retentionRules[name];
+    const parse = (text: string | number): Parsed<number | null> => parseRetentionDays(text, least);
+    return readIn('retention', name, { written: written[name], fallback, parse }, sources) ?? null;
+  };
+  return {
+    usageDays: days('usage'),
+    rejectionsDays: days('rejections'),
+    auditDays: days('audit'),
+    deadLettersDays: days('dead_letters'),
   };
 }
 

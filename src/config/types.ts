@@ -41,6 +41,14 @@ export type Timeouts = {
   keepAliveCommentMs: number;
 };
 
+/** Whole days in UTC before today; null keeps everything. */
+export type Retention = {
+  usageDays: number | null;
+  rejectionsDays: number | null;
+  auditDays: number | null;
+  deadLettersDays: number | null;
+};
+
 export type GatewayConfig = {
   environment: 'production' | 'development';
   host: string;
@@ -57,6 +65,7 @@ export type GatewayConfig = {
   secret: Secret | null;
   bootstrapKey: Secret | null;
   timeouts: Timeouts;
+  retention: Retention;
   providers: readonly ProviderConfig[];
   /** Public name to ordered `provider/model` ids or names of other models. */
   aliases: Readonly<Record<string, readonly string[]>>;

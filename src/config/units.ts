@@ -127,6 +127,13 @@ export function parseHistoryDays(input: string | number): Parsed<number | null> 
   return days > maxHistoryDays ? refuse('expected at most 36500d; for no limit write unlimited') : accept(days);
 }
 
+/** Null is unlimited. */
+export function parseRetentionDays(input: string | number, leastDays: number): Parsed<number | null> {
+  const parsed = parseHistoryDays(input);
+  if (!parsed.ok || parsed.value === null || parsed.value >= leastDays) return parsed;
+  return refuse(`expected at least ${leastDays}d, or unlimited`);
+}
+
 export function parsePriceUsd(input: string | number): Parsed<string> {
   const text = String(input);
   return new RegExp(priceForm.pattern).test(text) ? accept(text) : refuse(priceForm.expected);

@@ -1,4 +1,5 @@
 /** Who changed what, when. Written in the transaction of the change, so there is no change without its line. */
+import { sql } from 'kysely';
 import type { Store } from './schema.ts';
 
 export type AuditEntry = {
@@ -33,4 +34,17 @@ export async function insertAuditEntry(db: Store, entry: AuditEntry): Promise<vo
       request_id: entry.requestId ?? null,
     })
     .execute();
+}
+
+/** Deletes at most `batchRows` and gives how many it were. */
+export async function deleteAuditEntries(
+  db: Store,
+  { beforeMs, batchRows }: { beforeMs: number; batchRows: number },
+): Promise<number> {
+  const { numAffectedRows } = await sql`
+    delete from audit_log where ctid = any(array(
+      select ctid from audit_log where at < ${new Date(beforeMs)} limit ${batchRows}
+    ))
+  `.execute(db);
+  return Number(numAffectedRows ?? 0n);
 }

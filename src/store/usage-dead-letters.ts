@@ -2,6 +2,7 @@
  * Entries of the usage stream that could not become rows, kept for a person to look at. Whatever they hold is made
  * storable first: a dead letter that the database refuses would be delivered for ever.
  */
+import { sql } from 'kysely';
 import type { Store } from './schema.ts';
 
 export type UsageDeadLetter = {
@@ -45,6 +46,19 @@ export async function listUsageDeadLetters(db: Store, limit: number): Promise<re
     payload: row.payload,
     error: row.error,
   }));
+}
+
+/** Deletes at most `batchRows` and gives how many it were. */
+export async function deleteUsageDeadLetters(
+  db: Store,
+  { beforeMs, batchRows }: { beforeMs: number; batchRows: number },
+): Promise<number> {
+  const { numAffectedRows } = await sql`
+    delete from usage_dlq where ctid = any(array(
+      select ctid from usage_dlq where at < ${new Date(beforeMs)} limit ${batchRows}
+    ))
+  `.execute(db);
+  return Number(numAffectedRows ?? 0n);
 }
 
 /** Postgres takes neither NUL nor half a surrogate pair; the cut may make one, so it comes first. */

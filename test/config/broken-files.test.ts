@@ -161,6 +161,15 @@ const broken: Record<string, { text: string; expected: string[] }> = {
     text: 'models:\n  a: b\n  b: [acme/one, c]\n  c: a\n',
     expected: ['gateway.yaml:2:3  models.a: leads back to itself: a -> b -> c -> a'],
   },
+  'what is kept is kept for too short a time': {
+    text: 'retention: { usage: 0d, rejections: 36h, audit: 89d, dead_letters: 40000d }\n',
+    expected: [
+      'gateway.yaml:1:21  retention.usage: expected at least 1d, or unlimited',
+      'gateway.yaml:1:37  retention.rejections: expected whole days such as 7d, or unlimited',
+      'gateway.yaml:1:49  retention.audit: expected at least 90d, or unlimited',
+      'gateway.yaml:1:68  retention.dead_letters: expected at most 36500d; for no limit write unlimited',
+    ],
+  },
   'a public name looks like a target': {
     text: 'models:\n  acme/one: acme/two\n',
     expected: ['gateway.yaml:2:3  models["acme/one"]: a public name may not look like a provider/model id'],

@@ -84,6 +84,8 @@ t.test('has tiers, clocks and limits when the file is empty', (t) => {
     clientStallMs: 60_000,
     keepAliveCommentMs: 15_000,
   });
+  t.same(config.retention, { usageDays: 400, rejectionsDays: 90, auditDays: 400, deadLettersDays: 90 });
+  t.equal(config.origins.get('retention.usage')?.value, '400d');
   t.equal(config.bodyLimitBytes, 4_194_304);
   t.equal(config.logLevel, 'info');
   t.same(config.tiers['free'], {
@@ -107,6 +109,7 @@ t.test('normalises every number of the file to the unit of its name', (t) => {
       'trust_proxy: [10.0.0.0/8, "fd00::/8", 192.0.2.1]',
       'body_limit: 32MiB',
       'timeouts: { connect: 500ms, total: 1h }',
+      'retention: { usage: unlimited, audit: 90d, dead_letters: 48h }',
       'models: { big: acme/one, all: [big, acme/two] }',
       'tiers:',
       '  none: { rpm: 0, tpm: unlimited, models: [big] }',
@@ -119,6 +122,7 @@ t.test('normalises every number of the file to the unit of its name', (t) => {
   t.equal(config.logLevel, 'debug');
   t.same(config.trustProxy, ['10.0.0.0/8', 'fd00::/8', '192.0.2.1']);
   t.equal(config.bodyLimitBytes, 33_554_432);
+  t.same(config.retention, { usageDays: null, rejectionsDays: 90, auditDays: 90, deadLettersDays: 2 });
   t.match(config.timeouts, { connectMs: 500, totalMs: 3_600_000, idleMs: 120_000 });
   t.same(config.aliases, { big: ['acme/one'], all: ['big', 'acme/two'] });
   t.same(config.tiers['none'], {
@@ -129,7 +133,7 @@ t.test('normalises every number of the file to the unit of its name', (t) => {
     models: ['big'],
   });
   t.match(config.tiers['most'], { priceUsd: '49.90', limits: { requestsPerMinute: 1500, tokensPerMinute: 2_000_000 } });
-  t.same(config.origins.get('tiers.most.price'), { value: '49.90', origin: 'gateway.yaml:9:18' });
+  t.same(config.origins.get('tiers.most.price'), { value: '49.90', origin: 'gateway.yaml:10:18' });
   t.end();
 });
 
