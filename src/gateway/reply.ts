@@ -4,6 +4,7 @@ import { gatewayError, type GatewayError } from '../contract/errors.ts';
 import type { Target, Usage } from '../contract/flow.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../contract/json.ts';
 import type { ChatEndpoint, ProviderAdapter, ReplyContext, SseEvent } from '../contract/provider.ts';
+import { AmazonEventStreamReader } from '../upstream/amazon-event-stream.ts';
 import { SseReader } from '../upstream/sse.ts';
 import { costPicoUsd, shortUsd } from '../usage/price.ts';
 import type { CollectedReply, ExchangeSteps, FinishedReply } from './exchange.ts';
@@ -81,7 +82,7 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
     openPipe() {
       const translator = endpoint.stream?.(context);
       if (translator !== undefined) {
-        const reader = new SseReader();
+        const reader = endpoint.framing === 'amazon-event-stream' ? new AmazonEventStreamReader() : new SseReader();
         return new TranslatedPipe({
           translator,
           reader,

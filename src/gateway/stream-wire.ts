@@ -1,6 +1,7 @@
 /** What the gateway itself says on a stream, and how it tells a stream from a reply. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { gatewayError, type GatewayError } from '../contract/errors.ts';
+import { amazonEventStreamType } from '../upstream/amazon-event-stream.ts';
 import type { UpstreamFailure } from '../upstream/client.ts';
 
 export const keepAliveComment = ': ping\n\n';
@@ -11,7 +12,8 @@ export function errorFrame(error: GatewayError): string {
 }
 
 export function isEventStream(headers: IncomingHttpHeaders): boolean {
-  return headers['content-type']?.toLowerCase().startsWith('text/event-stream') === true;
+  const type = headers['content-type']?.toLowerCase() ?? '';
+  return type.startsWith('text/event-stream') || type.startsWith(amazonEventStreamType);
 }
 
 /** Some proxies lose the content type; the first bytes tell. */

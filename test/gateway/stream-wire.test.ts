@@ -28,7 +28,7 @@ t.test('a keep-alive is a comment that no reader takes for an event', (t) => {
 });
 
 t.test('knows a stream by its content type', (t) => {
-  for (const type of ['text/event-stream', 'text/event-stream; charset=utf-8', 'Text/Event-Stream']) {
+  for (const type of ['text/event-stream', 'Text/Event-Stream; charset=utf-8', 'application/vnd.amazon.eventstream']) {
     t.ok(isEventStream({ 'content-type': type }), type);
   }
   for (const type of ['application/json', 'text/plain; x=text/event-stream', '']) {
