@@ -110,19 +110,21 @@ function discardAfterTimeout(pool: Pool): PostgresPool {
 }
 
 function wrapClient(client: PoolClient): PostgresPoolClient {
-  let isBroken = false;
+  let timeout: Error | null = null;
   const query = async (text: string, values: readonly unknown[]): Promise<unknown> => {
+    // A rollback behind the query that hangs would only hang as long again.
+    if (timeout !== null) throw timeout;
     try {
       return await client.query(text, [...values]);
     } catch (error) {
-      isBroken ||= error instanceof Error && error.message === 'Query read timeout';
+      if (error instanceof Error && error.message === 'Query read timeout') timeout = error;
       throw error;
     }
   };
   return {
     // Kysely's signature is generic over rows that only the caller of the query can know.
     query: query as PostgresPoolClient['query'],
-    release: (destroy) => client.release(destroy === true || isBroken),
+    release: (destroy) => client.release(destroy === true || timeout !== null),
   };
 }
 

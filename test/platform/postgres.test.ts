@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { type Kysely, sql } from 'kysely';
 import t, { type Test } from 'tap';
 import { holdSingleReplicaLock, openDatabase, type OpenDatabase } from '../../src/platform/postgres.ts';
+import { openFaultProxy } from '../faults/fault-proxy.ts';
 import { createTestDatabase, runOnServer, serverUrl, silentLog } from '../support/database.ts';
 
 type NoTables = { [table: string]: never };
@@ -19,6 +20,32 @@ async function open(
 async function backendPid(db: Kysely<NoTables>): Promise<number> {
   const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db);
   return rows[0]?.pid ?? 0;
+}
+
+/** The address of the server with a name that its sessions show. */
+function named(url: string, name: string): string {
+  const address = new URL(url);
+  address.searchParams.set('application_name', name);
+  return address.href;
+}
+
+async function sessionsOf(t: Test, name: string): Promise<number> {
+  const { db, close } = await open(t, { poolSize: 1 });
+  const { rows } = await sql<{ sessions: number }>`
+    select count(*)::int as sessions from pg_stat_activity where application_name = ${name}
+  `.execute(db);
+  await close();
+  return rows[0]?.sessions ?? Number.NaN;
+}
+
+async function eventually<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let attempts = 1; ; attempts += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (attempts === 100) throw error;
+    }
+  }
 }
 
 /** A server in front of Postgres that can stop carrying bytes, as a lost network does. */
@@ -84,6 +111,75 @@ t.test('throws the connection away when the server stopped answering', async (t)
   t.not(await backendPid(db), pid);
   t.equal(tunnel.connections(), 2);
 });
+
+t.test('gives a transaction up at once whose connection hangs', async (t) => {
+  const proxy = await openFaultProxy(t, serverUrl, 5432);
+  const { db } = await open(t, { url: proxy.url, poolSize: 1, statementTimeoutMs: 500 });
+  let failedAtMs = 0;
+  const transaction = db.transaction().execute(async (trx) => {
+    proxy.setMode('blackhole');
+    await sql`select 1`.execute(trx).catch((error: unknown) => {
+      failedAtMs = performance.now();
+      throw error;
+    });
+  });
+  await t.rejects(transaction, { message: 'Query read timeout' });
+  t.ok(performance.now() - failedAtMs < 1_500, 'the rollback is not waited for as well, for as long again');
+  proxy.setMode('pass');
+  t.ok(await backendPid(db));
+});
+
+t.test('answers every caller while the network is gone, and is whole within ten seconds of its return', async (t) => {
+  const proxy = await openFaultProxy(t, serverUrl, 5432);
+  const poolSize = 4;
+  const { db } = await open(t, {
+    url: named(proxy.url, 'tollgate-blackhole'),
+    poolSize,
+    acquireTimeoutMs: 500,
+    statementTimeoutMs: 500,
+  });
+  const askAll = () => Promise.allSettled(Array.from({ length: poolSize * 3 }, () => backendPid(db)));
+  const isWhole = (answers: readonly PromiseSettledResult<number>[]): boolean =>
+    answers.every(({ status }) => status === 'fulfilled');
+  t.ok(isWhole(await askAll()));
+  proxy.setMode('blackhole');
+  for (const _ of [1, 2, 3]) {
+    const answers = await askAll();
+    t.ok(answers.every(({ status }) => status === 'rejected'));
+  }
+  proxy.setMode('pass');
+  const healedAtMs = performance.now();
+  while (!isWhole(await askAll())) {
+    if (performance.now() - healedAtMs > 30_000) throw new Error('it is never whole again');
+  }
+  t.ok(performance.now() - healedAtMs < 10_000);
+  await eventually(async () => notMoreThan(poolSize, await sessionsOf(t, 'tollgate-blackhole')));
+});
+
+t.test('leaves no connection behind when the server is too slow to accept it', async (t) => {
+  const proxy = await openFaultProxy(t, serverUrl, 5432);
+  const poolSize = 3;
+  const name = 'tollgate-slow-accept';
+  const { db } = await open(t, { url: named(proxy.url, name), poolSize, acquireTimeoutMs: 100 });
+  // The server hears of the connection in time, and the client of the server too late.
+  proxy.setMode('delay', 60);
+  let rejected = 0;
+  for (let round = 0; round < 5; round += 1) {
+    const attempts = await Promise.allSettled(Array.from({ length: 10 }, () => backendPid(db)));
+    rejected += attempts.filter(({ status }) => status === 'rejected').length;
+    await eventually(async () => notMoreThan(poolSize, await sessionsOf(t, name)));
+  }
+  t.ok(rejected > 0);
+  proxy.setMode('pass');
+  const pids = await Promise.all(Array.from({ length: 10 }, () => eventually(() => backendPid(db))));
+  const used = new Set(pids).size;
+  t.ok(used <= poolSize);
+  await eventually(async () => notMoreThan(used, await sessionsOf(t, name)));
+});
+
+function notMoreThan(limit: number, count: number): void {
+  if (count > limit) throw new Error(`${count} sessions where at most ${limit} are expected`);
+}
 
 t.test('gives up waiting when all connections are taken', async (t) => {
   const { db } = await open(t, { poolSize: 1, acquireTimeoutMs: 500 });
