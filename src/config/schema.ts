@@ -111,6 +111,7 @@ const Budget = Type.Object(
 );
 
 const shadowForm = 'expected rpm, tpm, concurrency or budget';
+export const redisDownPolicies = ['closed', 'local-share'] as const;
 
 const TierEntry = Type.Object(
   {
@@ -138,6 +139,13 @@ const TierEntry = Type.Object(
     ),
     strict_leases: Type.Optional(
       flag('Cuts a running request whose lease ran out and cannot be renewed. Default: it ends, and its row says so.'),
+    ),
+    redis_down: Type.Optional(
+      Type.Enum([...redisDownPolicies], {
+        errorMessage: `expected ${redisDownPolicies.join(' or ')}`,
+        description:
+          'While Redis gives no answer: closed (default) refuses with 503; local-share lets each gateway admit its share of the limits, without budgets, for at most five minutes.',
+      }),
     ),
     history: Type.Optional(
       withUnit(units.historyForm, units.parseHistoryDays, 'How long conversations are kept; absent is unlimited.'),
@@ -183,6 +191,7 @@ const Retention = Type.Object(
   { ...closed, description: 'How long the database keeps what it was told; unlimited keeps everything.' },
 );
 
+export const durabilities = ['standard', 'strict'] as const;
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 export const GatewayFile = Type.Object(
@@ -206,6 +215,13 @@ export const GatewayFile = Type.Object(
     ),
     body_limit: Type.Optional(number(units.sizeForm, units.parseSize, 'Largest request body. Default 4MiB.')),
     data: Type.Optional(text('expected a path', 'Folder of the embedded stores. Default .tollgate.')),
+    durability: Type.Optional(
+      Type.Enum([...durabilities], {
+        errorMessage: `expected ${durabilities.join(' or ')}`,
+        description:
+          'What survives a loss of power. standard (default): all but the last moment. strict: everything that was answered; the local journal is synced before each answer, and Redis should run with appendfsync always.',
+      }),
+    ),
     database_url: Type.Optional(text('expected a postgres:// URL', 'Absent: an embedded Postgres.')),
     redis_url: Type.Optional(text('expected a redis:// URL', 'Absent: limits are kept in this process.')),
     secret: Type.Optional(text('expected text', 'At least 32 characters; all key hashes depend on it.')),

@@ -101,6 +101,9 @@ function parseLogLevel(text: string | number | boolean): Parsed<string> {
     : { ok: false, message: `expected one of ${logLevels.join(', ')}` };
 }
 
+const parseDurability = (text: string | number | boolean): Parsed<'standard' | 'strict'> =>
+  accept(text === 'strict' ? text : 'standard');
+
 function parseSecret(minLength: number) {
   return (text: string | number | boolean): Parsed<Secret | null> => {
     const value = String(text).trim();
@@ -149,6 +152,11 @@ export function readSettings(sources: Sources, defaults: { isProduction: boolean
     dataDirectory: read(
       '.data',
       { variable: 'TOLLGATE_DATA', written: content.data, parse: parseText, fallback: '.tollgate' },
+      sources,
+    ),
+    durability: read(
+      '.durability',
+      { written: content.durability, parse: parseDurability, fallback: 'standard' as const },
       sources,
     ),
     demo: read(

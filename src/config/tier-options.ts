@@ -16,11 +16,15 @@ const rules = {
 } as const satisfies Record<string, LimitRule>;
 
 export function readTierOptions(id: string, entry: TierEntry, { file, report }: Context): TierOptions {
-  const { reservation_cap: cap, shadow } = entry;
+  const { reservation_cap: cap, shadow, redis_down: redisDown } = entry;
   const options: TierOptions = {};
   if (readFlag('strict_leases')) options.strictLeases = true;
   if (readFlag('hard_revoke')) options.hardRevoke = true;
   if (readFlag('hard_cap')) options.hardCap = true;
+  if (redisDown !== undefined) {
+    record('redis_down', redisDown);
+    if (redisDown === 'local-share') options.localShare = true;
+  }
   if (cap !== undefined) {
     record('reservation_cap', cap);
     options.reservationCapTokens = valueOr(parseReservationCap(cap), null);

@@ -59,6 +59,8 @@ export type GatewayConfig = {
   trustProxy: readonly string[];
   bodyLimitBytes: number;
   dataDirectory: string;
+  /** `strict`: what was answered survives a loss of power; `standard`: all but the last moment. */
+  durability: 'standard' | 'strict';
   databaseUrl: Secret | null;
   redisUrl: Secret | null;
   /** null: embedded mode makes one in the data directory; with `DATABASE_URL` its absence stops the start in production. */

@@ -11,6 +11,8 @@ export type TierOptions = {
   hardCap?: boolean;
   /** The most tokens that one request may reserve, null without a cap. Absent: a quarter of the tightest bucket. */
   reservationCapTokens?: number | null;
+  /** While Redis gives no answer each process admits its share of the limits; otherwise nothing is admitted. */
+  localShare?: boolean;
   /** Rules of the tier, not of its keys, that decide as always and refuse nobody: what they would refuse is counted. */
   shadow?: readonly LimitRule[];
 };

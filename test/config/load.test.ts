@@ -88,6 +88,7 @@ t.test('has tiers, clocks and limits when the file is empty', (t) => {
   t.equal(config.origins.get('retention.usage')?.value, '400d');
   t.equal(config.bodyLimitBytes, 4_194_304);
   t.equal(config.logLevel, 'info');
+  t.equal(config.durability, 'standard');
   t.same(config.tiers['free'], {
     id: 'free',
     priceUsd: '0',
@@ -108,6 +109,7 @@ t.test('normalises every number of the file to the unit of its name', (t) => {
       'log_level: debug',
       'trust_proxy: [10.0.0.0/8, "fd00::/8", 192.0.2.1]',
       'body_limit: 32MiB',
+      'durability: strict',
       'timeouts: { connect: 500ms, total: 1h }',
       'retention: { usage: unlimited, audit: 90d, dead_letters: 48h }',
       'models: { big: acme/one, all: [big, acme/two] }',
@@ -123,6 +125,7 @@ t.test('normalises every number of the file to the unit of its name', (t) => {
   t.same(config.trustProxy, ['10.0.0.0/8', 'fd00::/8', '192.0.2.1']);
   t.equal(config.bodyLimitBytes, 33_554_432);
   t.same(config.retention, { usageDays: null, rejectionsDays: 90, auditDays: 90, deadLettersDays: 2 });
+  t.equal(config.durability, 'strict');
   t.match(config.timeouts, { connectMs: 500, totalMs: 3_600_000, idleMs: 120_000 });
   t.same(config.aliases, { big: ['acme/one'], all: ['big', 'acme/two'] });
   t.same(config.tiers['none'], {
@@ -254,8 +257,8 @@ t.test('reads the options of a tier, and leaves absent what is not written', (t)
     [
       'tiers:',
       '  a: { models: "*", rpm: 5, shadow: [rpm, tpm], hard_cap: true, hard_revoke: "true", strict_leases: false }',
-      '  b: { models: "*", reservation_cap: 8k }',
-      '  c: { models: "*", reservation_cap: none }',
+      '  b: { models: "*", reservation_cap: 8k, redis_down: local-share }',
+      '  c: { models: "*", reservation_cap: none, redis_down: closed }',
       '  d: { models: "*", budget: { daily: 5 }, shadow: [budget] }',
     ].join('\n'),
   );
@@ -265,6 +268,8 @@ t.test('reads the options of a tier, and leaves absent what is not written', (t)
   t.notOk('shadow' in (tiers['b'] ?? {}));
   t.equal(tiers['b']?.reservationCapTokens, 8000);
   t.equal(tiers['c']?.reservationCapTokens, null);
+  t.equal(tiers['b']?.localShare, true);
+  t.notOk('localShare' in (tiers['c'] ?? {}));
   t.same(origins.get('tiers.b.reservation_cap'), { value: '8k', origin: 'gateway.yaml:3:38' });
   t.same(warnings, ['gateway.yaml:2:37  tiers.a.shadow: this tier has no tpm that could be in shadow']);
   t.end();
