@@ -136,7 +136,7 @@ t.test('normalises every number of the file to the unit of its name', (t) => {
     models: ['big'],
   });
   t.match(config.tiers['most'], { priceUsd: '49.90', limits: { requestsPerMinute: 1500, tokensPerMinute: 2_000_000 } });
-  t.same(config.origins.get('tiers.most.price'), { value: '49.90', origin: 'gateway.yaml:10:18' });
+  t.same(config.origins.get('tiers.most.price'), { value: '49.90', origin: 'gateway.yaml:11:18' });
   t.end();
 });
 
