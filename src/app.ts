@@ -24,8 +24,9 @@ import { Exchange } from './gateway/exchange.ts';
 import { createRandomId } from './gateway/random-id.ts';
 import { openProviders } from './gateway/providers.ts';
 import { createRelay } from './gateway/relay.ts';
+import { createRevocationWatch } from './gateway/revocation-watch.ts';
 import { createSettle } from './gateway/settle.ts';
-import { createWatchdog } from './gateway/watchdog.ts';
+import { createWatchdog, type Watchdog } from './gateway/watchdog.ts';
 import { opsScope } from './http/ops.ts';
 import { createServer } from './http/server.ts';
 import { v1Scope } from './http/v1/scope.ts';
@@ -66,6 +67,8 @@ export type AppOptions = {
   log: Logger;
   /** How often the clocks of running requests are looked at. */
   sweepMs?: number;
+  /** How often running requests of tiers with `hard_revoke` are checked. */
+  heartbeatMs?: number;
   /** Of every name in Redis; gateways that share limits share it. */
   redisKeyPrefix?: string;
 };
@@ -143,6 +146,11 @@ export async function createApp(options: AppOptions): Promise<App> {
     spentNanoUsd: (accountId, budget, atMs) => spentNanoUsd(database.db, { accountId, ...budget }, atMs),
   });
   const serveChat = createChatCorridor({ router, gate, relay, metrics });
+  const revocations = createRevocationWatch({
+    running: () => runningExchanges(watchdog),
+    gate,
+    ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
+  });
   const authenticator = createKeyAuthenticator({
     pepper: options.pepper,
     findKey: (publicId) => findKeyByPublicId(pools.auth, publicId),
@@ -238,9 +246,8 @@ export async function createApp(options: AppOptions): Promise<App> {
       server.server.closeIdleConnections();
       const deadline = performance.now() + drain.deadlineMs;
       while (watchdog.size() > 0 && performance.now() < deadline) await pause(50);
-      watchdog.each((running) => {
-        if (running instanceof Exchange) running.drain();
-      });
+      for (const running of runningExchanges(watchdog)) running.drain();
+      revocations.close();
       await server.close();
       watchdog.close();
       await outbox.close();
@@ -251,6 +258,14 @@ export async function createApp(options: AppOptions): Promise<App> {
       closeProviders();
     },
   };
+}
+
+function runningExchanges(watchdog: Watchdog): Exchange[] {
+  const running: Exchange[] = [];
+  watchdog.each((watched) => {
+    if (watched instanceof Exchange) running.push(watched);
+  });
+  return running;
 }
 
 const pause = (durationMs: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, durationMs));

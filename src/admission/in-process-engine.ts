@@ -8,6 +8,7 @@
 import type { AdmitRequest, AdmitResult, GovernedEngine, Settlement, UsageSink } from '../contract/admission.ts';
 import { assertAuth, assertBounded, assertDelta, clampAmount } from './amount-bounds.ts';
 import { everyInterval, type Every, type MonotonicWallClock } from './clock.ts';
+import { endlessLease } from './endless-lease.ts';
 import { createLimiterState, type LimiterState } from './limiter-state.ts';
 
 export type InProcessEngineOptions = {
@@ -71,6 +72,8 @@ export function createInProcessEngine(options: InProcessEngineOptions): Governed
 
   return {
     admit,
+    /** Only this process reaps, and it renews its own leases first. */
+    leaseOf: () => endlessLease,
     settle,
     markDispatched: (id) => state.markDispatched(id),
     reportProgress,

@@ -2,17 +2,30 @@
  * The requests that this replica runs: their leases are renewed with every heartbeat, and brought back when the server
  * lost them or another replica took this one for dead. Spec: reliability 2.4 HEARTBEAT and REASSERT.
  */
-import type { AdmitRequest } from '../contract/admission.ts';
+import type { AdmitRequest, Lease } from '../contract/admission.ts';
 import { clampAmount } from './amount-bounds.ts';
+import { endlessLease } from './endless-lease.ts';
 import type { TickBatcher } from './tick-batcher.ts';
-import { reassertOperation, renewOperation, type PackedPlan, type Progress } from './tick-operations.ts';
+import {
+  reassertOperation,
+  renewOperation,
+  type PackedPlan,
+  type Progress,
+  type TickOperation,
+} from './tick-operations.ts';
 
 export type Shard = { limiter: TickBatcher; background: TickBatcher };
 
-type OwnRequest = Progress & { request: AdmitRequest; shard: Shard; plan: PackedPlan };
+/** `askedAtMs`: the server's lease began no earlier. */
+type Admission = { shard: Shard; plan: PackedPlan; askedAtMs: number };
+
+type OwnRequest = Progress & { request: AdmitRequest; shard: Shard; plan: PackedPlan } & {
+  -readonly [Name in keyof Lease]: Lease[Name];
+};
 
 export type OwnLeasesOptions = {
   nowMs: () => number;
+  leaseMs: number;
   heartbeatMs: number;
   /** Leases that were gone and have been asserted again. */
   onLost: (count: number) => void;
@@ -21,13 +34,25 @@ export type OwnLeasesOptions = {
 export type OwnLeases = ReturnType<typeof createOwnLeases>;
 
 export function createOwnLeases(options: OwnLeasesOptions) {
-  const { nowMs, heartbeatMs, onLost } = options;
+  const { nowMs, leaseMs, heartbeatMs, onLost } = options;
   const requests = new Map<string, OwnRequest>();
   let renewedAtMs = nowMs();
 
-  function add(request: AdmitRequest, place: { shard: Shard; plan: PackedPlan }): void {
+  function add(request: AdmitRequest, { shard, plan, askedAtMs }: Admission): void {
     if (requests.has(request.id)) return;
-    requests.set(request.id, { request, ...place, progressTokens: 0, isDispatched: false });
+    const own: OwnRequest = {
+      request,
+      shard,
+      plan,
+      progressTokens: 0,
+      isDispatched: false,
+      deadlineMs: askedAtMs + leaseMs,
+      async renew() {
+        if (await renewOne(request.id, own, 'limiter')) onLost(1);
+        return nowMs() <= own.deadlineMs;
+      },
+    };
+    requests.set(request.id, own);
   }
 
   function remove(id: string): PackedPlan | undefined {
@@ -56,11 +81,19 @@ export function createOwnLeases(options: OwnLeasesOptions) {
 
   /** True when the lease was gone. A request that ended meanwhile is left alone: its settlement says all. */
   async function renewOne(id: string, own: OwnRequest, connection: keyof Shard): Promise<boolean> {
-    const batcher = own.shard[connection];
-    const reply = await batcher.submit(renewOperation(id, own));
-    if (reply.kind !== 'answered' || reply.reply[0] === 'OK' || !requests.has(id)) return false;
-    await batcher.submit(reassertOperation(own.request, own.plan, own));
+    const word = await extend(own, renewOperation(id, own), connection);
+    if (word === undefined || word === 'OK' || !requests.has(id)) return false;
+    await extend(own, reassertOperation(own.request, own.plan, own), connection);
     return true;
+  }
+
+  /** The server's lease begins when it answers; counted from the question it never seems longer than it is. */
+  async function extend(own: OwnRequest, operation: TickOperation, connection: keyof Shard): Promise<unknown> {
+    const askedAtMs = nowMs();
+    const reply = await own.shard[connection].submit(operation);
+    if (reply.kind !== 'answered') return undefined;
+    if (reply.reply[0] === 'OK') own.deadlineMs = Math.max(own.deadlineMs, askedAtMs + leaseMs);
+    return reply.reply[0];
   }
 
   /** After a freeze of the process. */
@@ -74,6 +107,7 @@ export function createOwnLeases(options: OwnLeasesOptions) {
     renew,
     isLate,
     has: (id: string) => requests.has(id),
+    leaseOf: (id: string): Lease => requests.get(id) ?? endlessLease,
     size: () => requests.size,
   };
 }

@@ -114,6 +114,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   });
   const own = createOwnLeases({
     nowMs,
+    leaseMs,
     heartbeatMs,
     onLost: (lost) => log.warn({ lost }, 'leases of running requests were gone and are asserted again'),
   });
@@ -200,11 +201,12 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     if (own.isLate()) void own.renew('limiter');
     const plan = packPlan(request, request.record.startedAtMs);
     const shard = shardOf(request.accountId);
+    const askedAtMs = nowMs();
     const reply = await shard.limiter.submit(admitOperation(request, plan));
     if (reply.kind === 'ambiguous') giveUp(request, { shard, plan });
     if (reply.kind === 'failed') sayFailure(reply.message);
     const result = reply.kind === 'answered' ? readAdmitReply(request, reply.reply) : null;
-    if (result?.outcome === 'admitted') own.add(request, { shard, plan });
+    if (result?.outcome === 'admitted') own.add(request, { shard, plan, askedAtMs });
     return result ?? unavailable;
   }
 
@@ -264,6 +266,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
 
   return {
     admit,
+    leaseOf: own.leaseOf,
     settle,
     markDispatched,
     reportProgress: (id, _accountId, tokens) => own.reportProgress(id, tokens),

@@ -110,8 +110,18 @@ export type Settlement = {
   record: UsageRecord;
 };
 
+/** What a running request holds its slots by. */
+export interface Lease {
+  /** `performance.now()` behind which somebody else may have been given the slot. Infinity: nobody could. */
+  readonly deadlineMs: number;
+  /** At once; a lease that was taken away is asserted again. False: there was no answer in time. */
+  renew(): Promise<boolean>;
+}
+
 export interface AdmissionEngine {
   admit(request: AdmitRequest): Promise<AdmitResult>;
+  /** Of a request that was admitted and is not settled. */
+  leaseOf(id: string): Lease;
   /** The request has gone upstream: from here on an expired lease is billed. Not awaited by the corridor. */
   markDispatched(id: string, accountId: string): void;
   /** Stores the tokens so far, input plus delivered output, that a reaped row would show; the corridor throttles it. */

@@ -47,6 +47,7 @@ export const errorCatalogue = {
   requestsLimited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
   tokensLimited: { status: 429, type: 'tokens', code: 'rate_limit_exceeded' },
   quotaExceeded: { status: 429, type: 'insufficient_quota', code: 'insufficient_quota' },
+  reservationExceeded: { status: 429, type: 'insufficient_quota', code: 'reservation_exceeded' },
   upstreamRateLimited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
   clientClosed: { status: 499, type: 'invalid_request_error', code: 'client_closed_request' },
   internal: { status: 500, type: 'server_error', code: null },
@@ -60,6 +61,7 @@ export const errorCatalogue = {
   limitsUnavailable: { status: 503, type: 'server_error', code: 'limits_unavailable' },
   storeFull: { status: 503, type: 'server_error', code: 'store_full' },
   journalFull: { status: 503, type: 'server_error', code: 'journal_full' },
+  leaseLost: { status: 503, type: 'server_error', code: 'lease_lost' },
   draining: { status: 503, type: 'server_error', code: 'gateway_draining' },
   upstreamTimeout: { status: 504, type: 'server_error', code: 'timeout' },
 } as const satisfies Record<string, CatalogueRow>;

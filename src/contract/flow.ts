@@ -149,7 +149,9 @@ export type UsageStatus =
   | 'client_stall'
   | 'total_timeout'
   | 'drained'
-  | 'revoked';
+  | 'revoked'
+  | 'capped'
+  | 'lease_lost';
 
 export type Attempt = {
   provider: string;

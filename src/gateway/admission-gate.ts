@@ -13,6 +13,7 @@ import type {
   BudgetCheck,
   BudgetName,
   GovernedEngine,
+  Lease,
   LimitsView,
 } from '../contract/admission.ts';
 import { gatewayError, retryAfterHeaders } from '../contract/errors.ts';
@@ -39,7 +40,7 @@ export type AdmissionGate = {
   enter<Prepared extends { ask: AdmitRequest }>(
     caller: Caller,
     prepare: (principal: Principal) => Prepared,
-  ): Promise<{ prepared: Prepared; admitted: Admitted }>;
+  ): Promise<{ prepared: Prepared; admitted: Admitted; lease: Lease }>;
   /** For routes that admit nothing. `isFresh` decides when the engine cannot be reached. */
   verify(caller: Caller & { isFresh(): boolean }): Promise<Principal>;
   /** What is left of the caller's limits, every budget included; consumes nothing. null: nobody can tell now. */
@@ -59,7 +60,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
   async function enter<Prepared extends { ask: AdmitRequest }>(
     caller: Caller,
     prepare: (principal: Principal) => Prepared,
-  ): Promise<{ prepared: Prepared; admitted: Admitted }> {
+  ): Promise<{ prepared: Prepared; admitted: Admitted; lease: Lease }> {
     let { principal } = caller;
     let prepared = prepare(principal);
     let decision = await engine.admit(prepared.ask);
@@ -76,7 +77,8 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
     }
     if (principal.tier.shadow !== undefined) decision = await passShadow(principal, prepared.ask, decision);
     (decision.outcome === 'unavailable' ? unavailable : enforced).inc();
-    if (decision.outcome === 'admitted') return { prepared, admitted: decision };
+    if (decision.outcome === 'admitted')
+      return { prepared, admitted: decision, lease: engine.leaseOf(prepared.ask.id) };
     metrics.rejections.inc({ reason: reasonOf(decision) });
     throw refusalError(decision);
   }

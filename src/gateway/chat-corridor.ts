@@ -4,6 +4,7 @@
  * over; throws the `GatewayError` to be told. Spec: style 4, "the walk".
  */
 import type { ServerResponse } from 'node:http';
+import { endlessLease } from '../admission/endless-lease.ts';
 import { chargeableRoute, planAdmission } from '../admission/limits.ts';
 import { rateLimitHeaders } from '../admission/rate-limit-headers.ts';
 import type { AdmitRequest } from '../contract/admission.ts';
@@ -46,8 +47,9 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
   return async function serveChat(call) {
     const request = readChatRequest(call.rawBody);
     const inputTokens = estimateInputTokens(request.rawBody);
-    const { prepared, admitted } = await gate.enter(call, prepare);
+    const { prepared, admitted, lease } = await gate.enter(call, prepare);
     const { flow } = prepared;
+    flow.lease = lease;
     flow.limitHeaders = rateLimitHeaders(admitted.buckets);
     call.onAdmitted();
     await relayCounted(flow);
@@ -56,7 +58,17 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
       const route = chargeableRoute(router.resolve(request.model, principal), principal);
       const prices = route.targets.map(({ model }) => model?.price ?? null);
       const plan = planAdmission(principal, { inputTokens, outputTokens: mostOutputTokens(request, route), prices });
-      const flow: Flow = { ...call, principal, endpoint, request, route, plan, inputTokens, limitHeaders: {} };
+      const flow: Flow = {
+        ...call,
+        principal,
+        endpoint,
+        request,
+        route,
+        plan,
+        inputTokens,
+        lease: endlessLease,
+        limitHeaders: {},
+      };
       return { flow, ask: askOf(flow) };
     }
   };

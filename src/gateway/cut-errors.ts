@@ -9,6 +9,11 @@ const rows = {
   drain: ['draining', 'The gateway is shutting down. Please try again.'],
   compressed: ['upstreamBadReply', 'The provider compressed its reply although that was not allowed.'],
   tooLarge: ['upstreamBadReply', 'The reply of the provider is too large to relay.'],
+  overReservation: [
+    'reservationExceeded',
+    'The answer is longer than what was reserved for it, and this plan cuts it there. Ask with a larger max_tokens or for less.',
+  ],
+  leaseLost: ['leaseLost', 'The limits of this key could not be confirmed in time. Please try again.'],
   client: ['clientClosed', 'The client closed the connection.'],
 } as const satisfies Record<string, readonly [ErrorName, string]>;
 

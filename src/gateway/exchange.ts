@@ -9,42 +9,20 @@ import type { Timeouts } from '../config/types.ts';
 import { gatewayError, GatewayError } from '../contract/errors.ts';
 import type { Usage } from '../contract/flow.ts';
 import type { UpstreamCall, UpstreamFailure, UpstreamHandler } from '../upstream/client.ts';
+import type { AttemptResult, ExchangeSteps, FinishedReply } from './attempt.ts';
 import { cutError } from './cut-errors.ts';
 import type { Ending, Flow } from './flow.ts';
+import { LeaseGuard } from './lease-guard.ts';
 import type { Pipe } from './pipe.ts';
-import { beginsLikeEvents, errorFrame, failureError, isEventStream, keepAliveComment } from './stream-wire.ts';
+import {
+  beginsLikeEvents,
+  errorFrame,
+  failureError,
+  isEventStream,
+  keepAliveComment,
+  truncationError,
+} from './stream-wire.ts';
 import type { Watched, Watchdog } from './watchdog.ts';
-
-export type AttemptResult = {
-  /** null: the caller has the whole reply. */
-  error: GatewayError | null;
-  ending: Ending;
-  /** The caller has seen a status line: no other target may answer now, and an error was told in-band. */
-  hasStarted: boolean;
-  upstreamStatus: number;
-  isDispatched: boolean;
-  usage: Usage | null;
-  outputTokens: number;
-  firstByteAtMs: number | null;
-};
-
-export type CollectedReply = { status: number; headers: IncomingHttpHeaders; body: Buffer };
-
-export type FinishedReply = { headers: string[]; body: Buffer; usage: Usage | null };
-
-/** What the relay decides and the exchange must not know: dialects, headers, prices. */
-export type ExchangeSteps = {
-  onDispatched(): void;
-  /** Output so far, every few seconds: what a row would say if this process died. */
-  onProgress(outputTokens: number): void;
-  openPipe(): Pipe;
-  /** Names and values in turn. */
-  streamHeaders(upstream: IncomingHttpHeaders): string[];
-  /** Turns a complete reply into what the caller gets. Throws a `GatewayError` for a failed one. */
-  finishReply(reply: CollectedReply): FinishedReply;
-  /** The reply made of a stream whose caller asked for none; null for a caller who did. */
-  finishStream(upstream: IncomingHttpHeaders, usage: Usage | null): FinishedReply | null;
-};
 
 export type ExchangeOptions = { flow: Flow; steps: ExchangeSteps; timeouts: Timeouts; watchdog: Watchdog };
 
@@ -55,10 +33,11 @@ const progressMs = 5_000;
 
 export class Exchange implements UpstreamHandler, Watched {
   readonly result: Promise<AttemptResult>;
-  readonly #flow: Flow;
+  readonly flow: Flow;
   readonly #steps: ExchangeSteps;
   readonly #timeouts: Timeouts;
   readonly #watchdog: Watchdog;
+  readonly #lease: LeaseGuard;
   readonly #sentAtMs = performance.now();
   #resolve: (result: AttemptResult) => void = () => undefined;
   #call: UpstreamCall | null = null;
@@ -84,21 +63,29 @@ export class Exchange implements UpstreamHandler, Watched {
   #unaryUsage: Usage | null = null;
 
   constructor(options: ExchangeOptions) {
-    this.#flow = options.flow;
+    this.flow = options.flow;
     this.#steps = options.steps;
     this.#timeouts = options.timeouts;
     this.#watchdog = options.watchdog;
+    this.#lease = new LeaseGuard({
+      lease: options.flow.lease,
+      pause: () => this.#call?.pause(),
+      resume: () => this.#resume(),
+      onLost: () => {
+        if (this.flow.principal.tier.strictLeases === true) this.#timeOut(cutError('leaseLost'), 'lease_lost');
+      },
+    });
     this.result = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    this.#flow.client.on('close', this.#onClientClose);
+    this.flow.client.on('close', this.#onClientClose);
     this.#watchdog.watch(this);
   }
 
   /** The call exists only after its handler, so it comes in by a second step. */
   attach(call: UpstreamCall): void {
     this.#call = call;
-    if (this.#flow.client.destroyed) this.#onClientClose();
+    if (this.flow.client.destroyed) this.#onClientClose();
     else if (this.#isOver) call.abort();
   }
 
@@ -131,6 +118,13 @@ export class Exchange implements UpstreamHandler, Watched {
   onData(chunk: Buffer): void {
     if (this.#isOver || this.#isEnding) return;
     this.#received += chunk.length;
+    const nowMs = performance.now();
+    if (this.#lease.mustWait(nowMs)) this.#lease.wait(() => this.#forward(chunk, performance.now()));
+    else this.#forward(chunk, nowMs);
+  }
+
+  #forward(chunk: Buffer, nowMs: number): void {
+    if (this.#isOver || this.#isEnding) return;
     if (this.#pipe === null && !this.#startsAsStream(chunk)) {
       this.#collect(chunk);
       return;
@@ -139,26 +133,33 @@ export class Exchange implements UpstreamHandler, Watched {
       const pipe = this.#pipe;
       if (pipe === null) return;
       const out = pipe.push(chunk);
-      if (out !== null) this.#write(out);
+      if (out !== null) this.#write(out, nowMs);
       if (pipe.failure !== null) this.#fail(pipe.failure, 'upstream_failed');
+      else if (pipe.estimateOutputTokens() > this.#steps.outputCapTokens && !pipe.isEnded)
+        this.#fail(cutError('overReservation'), 'capped');
     });
   }
 
   onEnd(): void {
-    this.#isUpstreamOver = true;
-    if (this.#isOver || this.#isEnding) return;
-    this.#guard(() => {
-      if (this.#pipe === null) this.#finishUnary();
-      else this.#finishStream(this.#pipe, null);
-    });
+    this.#finishUpstream(null);
   }
 
   onFailure(failure: UpstreamFailure): void {
+    this.#finishUpstream(failure);
+  }
+
+  #finishUpstream(failure: UpstreamFailure | null): void {
     this.#isUpstreamOver = true;
+    if (this.#lease.mustWait(performance.now())) this.#lease.wait(() => this.#finishReply(failure));
+    else this.#finishReply(failure);
+  }
+
+  #finishReply(failure: UpstreamFailure | null): void {
     if (this.#isOver || this.#isEnding) return;
     this.#guard(() => {
-      if (this.#pipe === null) this.#fail(failureError(failure), 'upstream_failed');
-      else this.#finishStream(this.#pipe, failure);
+      if (this.#pipe !== null) this.#finishStream(this.#pipe, failure);
+      else if (failure === null) this.#finishUnary();
+      else this.#fail(failureError(failure), 'upstream_failed');
     });
   }
 
@@ -169,7 +170,8 @@ export class Exchange implements UpstreamHandler, Watched {
   #sweep(nowMs: number): void {
     this.#noteProgress(nowMs);
     this.#tellProgress(nowMs);
-    const { deadlineMs, startedMonotonicMs } = this.#flow;
+    if (!this.#lease.isWaiting && this.#lease.mustWait(nowMs)) this.#lease.wait(() => undefined);
+    const { deadlineMs, startedMonotonicMs } = this.flow;
     const ageMs = nowMs - startedMonotonicMs;
     if (deadlineMs !== null && ageMs > deadlineMs) this.#timeOut(cutError('clientDeadline'), 'total_timeout');
     else if (ageMs > this.#timeouts.totalMs) this.#timeOut(cutError('total'), 'total_timeout');
@@ -187,9 +189,14 @@ export class Exchange implements UpstreamHandler, Watched {
     if (!this.#isOver) this.#timeOut(cutError('drain'), 'drained');
   }
 
+  /** The key of this request is no longer good. */
+  revoke(error: GatewayError): void {
+    if (!this.#isOver) this.#timeOut(error, 'revoked');
+  }
+
   /** Without a stream the status line comes when the whole reply is ready, so only the total clock counts. */
   #sweepWaiting(nowMs: number): void {
-    const limitMs = this.#flow.request.stream ? this.#timeouts.firstByteMs : this.#timeouts.totalMs;
+    const limitMs = this.flow.request.stream ? this.#timeouts.firstByteMs : this.#timeouts.totalMs;
     if (nowMs - this.#sentAtMs > limitMs) this.#timeOut(cutError('firstByte'), 'upstream_timeout');
     else this.#keepAlive(nowMs);
   }
@@ -204,7 +211,7 @@ export class Exchange implements UpstreamHandler, Watched {
       this.#seenReceived = this.#received;
       this.#lastUpstreamAtMs = nowMs;
     }
-    const backlog = this.#flow.client.writableLength;
+    const backlog = this.flow.client.writableLength;
     if (backlog === 0 || backlog < this.#clientBacklog) this.#clientProgressAtMs = nowMs;
     this.#clientBacklog = backlog;
   }
@@ -217,13 +224,13 @@ export class Exchange implements UpstreamHandler, Watched {
 
   /** Balancers cut a connection that is silent for a minute; a comment keeps it, and both SDKs skip it. */
   #keepAlive(nowMs: number): void {
-    const isStream = this.#flow.request.stream && (this.#pipe !== null || this.#status === 0);
+    const isStream = this.flow.request.stream && (this.#pipe !== null || this.#status === 0);
     if (!isStream || nowMs - this.#lastClientWriteAtMs < this.#timeouts.keepAliveCommentMs) return;
     this.#write(keepAliveComment);
   }
 
   #startsAsStream(chunk: Buffer): boolean {
-    if (!this.#flow.request.stream || this.#status >= 300 || this.#collectedLength > 0) return false;
+    if (!this.flow.request.stream || this.#status >= 300 || this.#collectedLength > 0) return false;
     if (!beginsLikeEvents(chunk)) return false;
     this.#pipe = this.#steps.openPipe();
     return true;
@@ -247,14 +254,14 @@ export class Exchange implements UpstreamHandler, Watched {
     this.#isEnding = true;
     if (this.#hasStarted) {
       // A comment has already opened an event stream; the late reply can only be told as one event.
-      this.#flow.client.end(`data: ${reply.body.toString()}\n\ndata: [DONE]\n\n`, () => this.#complete());
+      this.flow.client.end(`data: ${reply.body.toString()}\n\ndata: [DONE]\n\n`, () => this.#complete());
       return;
     }
     this.#hasStarted = true;
     this.#firstByteAtMs = performance.now();
-    this.#flow.takeOver();
-    this.#flow.client.writeHead(200, reply.headers);
-    this.#flow.client.end(reply.body, () => this.#complete());
+    this.flow.takeOver();
+    this.flow.client.writeHead(200, reply.headers);
+    this.flow.client.end(reply.body, () => this.#complete());
   }
 
   #finishStream(pipe: Pipe, failure: UpstreamFailure | null): void {
@@ -264,27 +271,19 @@ export class Exchange implements UpstreamHandler, Watched {
       pipe.failure === null && pipe.isComplete ? this.#steps.finishStream(this.#headers, pipe.usage()) : null;
     if (collected !== null) this.#sendReply(collected);
     else if (pipe.failure !== null) this.#fail(pipe.failure, 'upstream_failed');
-    else if (!pipe.isComplete || !this.#hasStarted) this.#fail(this.#truncation(failure), 'upstream_failed');
+    else if (!pipe.isComplete || !this.#hasStarted)
+      this.#fail(truncationError(failure, { hasStarted: this.#hasStarted }), 'upstream_failed');
     else {
       this.#isEnding = true;
-      this.#flow.client.end(() => this.#complete());
+      this.flow.client.end(() => this.#complete());
     }
   }
 
-  #truncation(failure: UpstreamFailure | null): GatewayError {
-    if (failure !== null && !this.#hasStarted) return failureError(failure);
-    return gatewayError('upstreamTruncated', {
-      message: 'The stream of the provider broke off before it was complete.',
-      cause: failure?.cause,
-    });
-  }
-
-  #write(bytes: Buffer | string): void {
-    const { client } = this.#flow;
-    const nowMs = performance.now();
+  #write(bytes: Buffer | string, nowMs = performance.now()): void {
+    const { client } = this.flow;
     if (!this.#hasStarted) {
       this.#hasStarted = true;
-      this.#flow.takeOver();
+      this.flow.takeOver();
       client.writeHead(200, this.#steps.streamHeaders(this.#headers));
     }
     if (this.#firstByteAtMs === null && bytes !== keepAliveComment) this.#firstByteAtMs = nowMs;
@@ -299,12 +298,17 @@ export class Exchange implements UpstreamHandler, Watched {
     this.#isPaused = false;
     this.#lastUpstreamAtMs = performance.now();
     this.#clientProgressAtMs = performance.now();
-    this.#call?.resume();
+    this.#resume();
   };
+
+  /** Two may have paused it, the caller's socket and the lease. */
+  #resume(): void {
+    if (!this.#isPaused && !this.#lease.isWaiting) this.#call?.resume();
+  }
 
   readonly #onClientClose = (): void => {
     if (this.#isOver) return;
-    if (this.#flow.client.writableFinished) this.#complete();
+    if (this.flow.client.writableFinished) this.#complete();
     else this.#cut('client_abort');
   };
 
@@ -315,21 +319,21 @@ export class Exchange implements UpstreamHandler, Watched {
   /** Before the first byte the error is the relay's to handle; after it, it is told in-band and the stream ends. */
   #fail(error: GatewayError, ending: Ending): void {
     if (this.#isOver) return;
-    if (this.#hasStarted) this.#flow.client.end(this.#pipe?.isFailureShown === true ? '' : errorFrame(error));
+    if (this.#hasStarted) this.flow.client.end(this.#pipe?.isFailureShown === true ? '' : errorFrame(error));
     this.#finish(error, ending);
   }
 
   #timeOut(error: GatewayError, ending: Ending): void {
-    const { client } = this.#flow;
+    const { client } = this.flow;
     // A client that does not read would hold the error frame, and with it the socket, for ever.
     if (client.writableLength > 0 && this.#hasStarted) this.#cut(ending);
     else this.#fail(error, ending);
   }
 
   #cut(ending: Ending): void {
-    if (!this.#flow.client.destroyed) {
-      this.#flow.takeOver();
-      this.#flow.client.destroy();
+    if (!this.flow.client.destroyed) {
+      this.flow.takeOver();
+      this.flow.client.destroy();
     }
     this.#finish(cutError('client'), ending);
   }
@@ -338,8 +342,8 @@ export class Exchange implements UpstreamHandler, Watched {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#watchdog.forget(this);
-    this.#flow.client.off('close', this.#onClientClose);
-    this.#flow.client.off('drain', this.#onDrain);
+    this.flow.client.off('close', this.#onClientClose);
+    this.flow.client.off('drain', this.#onDrain);
     this.#endUpstream();
     this.#resolve({
       error,
@@ -350,6 +354,7 @@ export class Exchange implements UpstreamHandler, Watched {
       usage: this.#pipe === null ? this.#unaryUsage : this.#pipe.usage(),
       outputTokens: this.#firstByteAtMs === null ? 0 : (this.#pipe?.estimateOutputTokens() ?? 0),
       firstByteAtMs: this.#firstByteAtMs,
+      isLeaseLost: this.#lease.isLost,
     });
   }
 

@@ -1,6 +1,7 @@
 /** One request on its way through the corridor: what is fixed before the first attempt, and what becomes of it. */
 import type { ServerResponse } from 'node:http';
 import type { AdmissionPlan } from '../admission/limits.ts';
+import type { Lease } from '../contract/admission.ts';
 import type { GatewayError } from '../contract/errors.ts';
 import type { Attempt, Principal, Route, Target, Usage, UsageStatus } from '../contract/flow.ts';
 import type { ChatRequest } from './chat-request.ts';
@@ -13,9 +14,12 @@ export type Flow = {
   startedMonotonicMs: number;
   endpoint: string;
   principal: Principal;
+  /** The principal as the primary knows it now; throws what to tell when there is none. */
+  reload(): Promise<Principal>;
   request: ChatRequest;
   route: Route;
   plan: AdmissionPlan;
+  lease: Lease;
   inputTokens: number;
   /** The six `x-ratelimit-*` headers of the admission decision. */
   limitHeaders: Readonly<Record<string, string>>;
@@ -37,7 +41,10 @@ export type Ending =
   | 'client_abort'
   | 'client_stall'
   | 'total_timeout'
-  | 'drained';
+  | 'drained'
+  | 'revoked'
+  | 'capped'
+  | 'lease_lost';
 
 /** Filled in while the request runs; read once, by settle. */
 export type Outcome = {
@@ -49,6 +56,8 @@ export type Outcome = {
   usage: Usage | null;
   outputTokens: number;
   ttftMs: number | null;
+  /** Its slot may have been somebody else's for a time: the lease ran out and could not be renewed. */
+  isLeaseLost: boolean;
   overheadMicros: number;
   attempts: Attempt[];
 };
@@ -63,6 +72,7 @@ export function newOutcome(): Outcome {
     usage: null,
     outputTokens: 0,
     ttftMs: null,
+    isLeaseLost: false,
     overheadMicros: 0,
     attempts: [],
   };
@@ -73,4 +83,7 @@ export const cutStatuses: Partial<Record<Ending, UsageStatus>> = {
   client_stall: 'client_stall',
   total_timeout: 'total_timeout',
   drained: 'drained',
+  revoked: 'revoked',
+  capped: 'capped',
+  lease_lost: 'lease_lost',
 };

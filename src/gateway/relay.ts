@@ -13,7 +13,8 @@ import type { Credentials, RequestHeaders } from '../upstream/credentials.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { playScript } from '../upstream/scripted.ts';
 import { upstreamBody } from './body-edit.ts';
-import { Exchange, type AttemptResult } from './exchange.ts';
+import type { AttemptResult } from './attempt.ts';
+import { Exchange } from './exchange.ts';
 import { newOutcome, type Flow, type Outcome } from './flow.ts';
 import { createReplySteps } from './reply.ts';
 import { isWorthAnotherTarget, withRetryAdvice } from './retry.ts';
@@ -185,6 +186,7 @@ export function createRelay(options: RelayOptions): Relay {
     outcome.error = result.error;
     outcome.usage = result.usage;
     outcome.outputTokens = result.outputTokens;
+    outcome.isLeaseLost ||= result.isLeaseLost;
     outcome.httpStatus = statusOf(result);
     if (result.firstByteAtMs !== null) outcome.ttftMs = result.firstByteAtMs - flow.startedMonotonicMs;
   }

@@ -7,9 +7,10 @@ import type { ChatEndpoint, ProviderAdapter, ReplyContext, SseEvent } from '../c
 import { AmazonEventStreamReader } from '../upstream/amazon-event-stream.ts';
 import { SseReader } from '../upstream/sse.ts';
 import { costPicoUsd, shortUsd } from '../usage/price.ts';
-import type { CollectedReply, ExchangeSteps, FinishedReply } from './exchange.ts';
+import type { CollectedReply, ExchangeSteps, FinishedReply } from './attempt.ts';
 import { ChunkSum } from './chunk-sum.ts';
 import type { Flow } from './flow.ts';
+import { outputCapTokens } from './output-cap.ts';
 import { PassthroughPipe } from './passthrough-pipe.ts';
 import { TranslatedPipe } from './translated-pipe.ts';
 
@@ -78,6 +79,7 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
   return {
     onDispatched: () => options.onDispatched(),
     onProgress: (outputTokens) => options.onProgress(outputTokens),
+    outputCapTokens: outputCapTokens(flow, target),
 
     openPipe() {
       const translator = endpoint.stream?.(context);

@@ -12,6 +12,11 @@ export function outcomeLabel(outcome: Outcome): string {
       return 'client_abort';
     case 'drained':
       return 'drained';
+    case 'revoked':
+    case 'capped':
+      return 'client_error';
+    case 'lease_lost':
+      return 'gateway_error';
     case 'upstream_failed':
       return isCallersMistake(outcome) ? 'client_error' : 'upstream_error';
     case 'upstream_timeout':

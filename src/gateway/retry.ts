@@ -1,7 +1,7 @@
 /** What a failed attempt means for the next target, and what the caller is told about trying again. Spec: fidelity 3.5. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { retryAfterHeaders, type ErrorName, type GatewayError } from '../contract/errors.ts';
-import type { AttemptResult } from './exchange.ts';
+import type { AttemptResult } from './attempt.ts';
 
 const failsElsewhereToo: ReadonlySet<ErrorName> = new Set([
   'invalidRequest',

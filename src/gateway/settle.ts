@@ -4,6 +4,7 @@
  * of reliability 2.4.
  */
 import type { AdmissionEngine, SettlementKind } from '../contract/admission.ts';
+import { errorCatalogue } from '../contract/errors.ts';
 import { usageRank, type Usage, type UsageRank, type UsageRecord, type UsageStatus } from '../contract/flow.ts';
 import type { Logger } from '../platform/logger.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -107,7 +108,7 @@ function recordOf(flow: Flow, outcome: Outcome, verdict: Verdict): UsageRecord {
     stream: flow.request.stream,
     status: verdict.status,
     httpStatus: outcome.httpStatus === 0 ? (outcome.error?.status ?? 499) : outcome.httpStatus,
-    errorCode: outcome.error === null ? null : (outcome.error.code ?? outcome.error.kind),
+    errorCode: errorCodeOf(outcome),
     usageSource: verdict.source,
     usage: verdict.usage,
     costPicoUsd: costPicoUsd(verdict.usage, target?.model?.price ?? null),
@@ -115,6 +116,12 @@ function recordOf(flow: Flow, outcome: Outcome, verdict: Verdict): UsageRecord {
     durationMs: Math.round(performance.now() - flow.startedMonotonicMs),
     attempts: outcome.attempts,
   };
+}
+
+/** A reply that came through although its lease was lost says so where an error would stand. */
+function errorCodeOf({ error, isLeaseLost }: Outcome): string | null {
+  if (error !== null) return error.code ?? error.kind;
+  return isLeaseLost ? errorCatalogue.leaseLost.code : null;
 }
 
 /** What the ledger shows if this process dies now: the estimate that admission was asked with. */
@@ -165,6 +172,7 @@ function lineOf(flow: Flow, outcome: Outcome, record: UsageRecord): Record<strin
     usage_source: record.usageSource,
     cost_usd: shortUsd(record.costPicoUsd),
     attempts: record.attempts.length,
+    ...(outcome.isLeaseLost ? { lease_lost: true } : {}),
     ...(record.errorCode === null ? {} : { error: record.errorCode, cause: causeOf(outcome.error?.cause) }),
   };
 }

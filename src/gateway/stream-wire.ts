@@ -47,3 +47,15 @@ export function failureError(failure: UpstreamFailure): GatewayError {
       });
   }
 }
+
+/** The end of a stream that was not complete. Before the first byte it is as if there had been no answer. */
+export function truncationError(
+  failure: UpstreamFailure | null,
+  { hasStarted }: { hasStarted: boolean },
+): GatewayError {
+  if (failure !== null && !hasStarted) return failureError(failure);
+  return gatewayError('upstreamTruncated', {
+    message: 'The stream of the provider broke off before it was complete.',
+    cause: failure?.cause,
+  });
+}

@@ -1,5 +1,6 @@
 /** What the gate does with each answer of an engine, whichever engine it is. */
 import t, { type Test } from 'tap';
+import { endlessLease } from '../../src/admission/endless-lease.ts';
 import type {
   AdmitRequest,
   AdmitResult,
@@ -69,6 +70,7 @@ function createWorld(
     readBudget: async () => ({ state: 'unknown', atMs: engineMs }),
     adjustBudget: async () => false,
     inspect: async () => null,
+    leaseOf: () => endlessLease,
     markDispatched() {},
     reportProgress() {},
     settle: async () => {},

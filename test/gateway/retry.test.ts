@@ -1,6 +1,6 @@
 import t from 'tap';
 import { errorCatalogue, gatewayError, type ErrorName } from '../../src/contract/errors.ts';
-import type { AttemptResult } from '../../src/gateway/exchange.ts';
+import type { AttemptResult } from '../../src/gateway/attempt.ts';
 import type { Ending } from '../../src/gateway/flow.ts';
 import { isWorthAnotherTarget, withRetryAdvice } from '../../src/gateway/retry.ts';
 
@@ -13,6 +13,7 @@ const failure = (kind: ErrorName, changes: Partial<AttemptResult> = {}): Attempt
   usage: null,
   outputTokens: 0,
   firstByteAtMs: null,
+  isLeaseLost: false,
   ...changes,
 });
 
@@ -52,7 +53,17 @@ t.test('tries no other target for what is wrong with the request itself', (t) =>
 t.test('tries no other target once the caller has seen a byte, has gone, or has run out of time', (t) => {
   t.notOk(isWorthAnotherTarget(failure('upstreamServerError', { hasStarted: true })));
   t.notOk(isWorthAnotherTarget(failure('upstreamServerError', { error: null })));
-  const endings: Ending[] = ['client_abort', 'client_stall', 'total_timeout', 'drained', 'complete', 'refused'];
+  const endings: Ending[] = [
+    'client_abort',
+    'client_stall',
+    'total_timeout',
+    'drained',
+    'revoked',
+    'capped',
+    'lease_lost',
+    'complete',
+    'refused',
+  ];
   for (const ending of endings) t.notOk(isWorthAnotherTarget(failure('upstreamTimeout', { ending })), ending);
   t.ok(isWorthAnotherTarget(failure('upstreamTimeout', { ending: 'upstream_timeout' })));
   t.end();

@@ -215,6 +215,8 @@ testBothKinds(t, async (t, { db }) => {
       total_timeout: true,
       drained: true,
       revoked: true,
+      capped: true,
+      lease_lost: true,
     };
     const records = Object.keys(known).map((status) => usageRecord({ status: status as UsageStatus }));
     await insertUsageEvents(db, records);

@@ -36,6 +36,7 @@ export type GatewayOptions = {
   yaml?: string;
   environment?: Record<string, string>;
   sweepMs?: number;
+  heartbeatMs?: number;
   /** True: a database in memory, as in the embedded mode. */
   embedded?: boolean;
   /** The store of another gateway of the test, for two that share it. */
@@ -74,7 +75,8 @@ export async function startGateway(t: Test, options: GatewayOptions = {}): Promi
   const { log, flush } = createLogger({ level: 'info', destination: logFile });
   const { pepper, pepperId } = derivePepper(secret);
   const prefix = options.redis === undefined ? {} : { redisKeyPrefix: options.redis.keyPrefix };
-  const app = await createApp({ config, database, pepper, log, sweepMs: options.sweepMs ?? 20, ...prefix });
+  const beat = options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs };
+  const app = await createApp({ config, database, pepper, log, sweepMs: options.sweepMs ?? 20, ...beat, ...prefix });
   if (options.redis !== undefined) await untilReady(app);
   await app.server.listen({ host: '127.0.0.1', port: 0 });
   const address = app.server.server.address();
