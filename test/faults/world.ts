@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import type { Test } from 'tap';
 import { redis as redisService } from '../../scripts/redis.ts';
@@ -17,6 +18,7 @@ import type { Limits } from '../../src/contract/flow.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import type { UsageRow } from './checker.ts';
 import { createDriver, type Driver } from './driver.ts';
+import type { Failpoint } from './failpoint.ts';
 import { type FaultProxy, openFaultProxy } from './fault-proxy.ts';
 import { type MockUpstream, startMockUpstream } from './mock-upstream.ts';
 
@@ -32,7 +34,22 @@ export type Gateway = {
   kill: () => Promise<void>;
   /** In order, as a deployment does it; the exit code. */
   stop: () => Promise<number | null>;
+  signal: (name: NodeJS.Signals) => void;
+  /** Its address, as soon as it takes requests. */
+  ready: () => Promise<string>;
+  /** Resolves when the process has ended, with the signal that ended it. */
+  ended: Promise<NodeJS.Signals | null>;
   output: () => string;
+};
+
+export type GatewayOptions = {
+  /** In place of the proxies in front of the world's own stores. */
+  redisUrl?: string;
+  databaseUrl?: string;
+  /** Where it kills itself, on the way of the first request whose model name holds the mark. */
+  failpoint?: { name: Failpoint; mark: string };
+  /** Gives the process before it is ready, and with an address only from `ready`. */
+  isLate?: boolean;
 };
 
 export type World = {
@@ -42,7 +59,7 @@ export type World = {
   databaseProxy: FaultProxy;
   upstream: MockUpstream;
   driver: Driver;
-  startGateway: () => Promise<Gateway>;
+  startGateway: (options?: GatewayOptions) => Promise<Gateway>;
   /** The command line, in a process of its own; what it said, or an error when it fails. */
   command: (...words: string[]) => Promise<string>;
   createKey: (name: string, limits?: Partial<Limits>) => Promise<{ name: string; token: string; keyId: string }>;
@@ -53,6 +70,7 @@ export const secret = 'a-secret-for-tests-of-32-characters';
 const unlimited: Limits = { requestsPerMinute: null, tokensPerMinute: null, concurrency: null };
 const startLimitMs = 30_000;
 const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
+const preload = pathToFileURL(join(import.meta.dirname, 'failpoint.ts')).href;
 
 /** Wide enough to be no obstacle, and still checked at every request. */
 const gatewayYaml = `
@@ -77,7 +95,7 @@ export async function openWorld(t: Test): Promise<World> {
     databaseProxy,
     upstream,
     driver,
-    startGateway: () => startGateway(t, upstream, { stores, folder: temporaryFolder(t) }),
+    startGateway: (options = {}) => startGateway(t, upstream, { stores, folder: temporaryFolder(t) }, options),
     command: (...words) => runCommand(words, { stores, folder: temporaryFolder(t) }),
     async createKey(name, limits = {}) {
       const { token, keyId } = await issueKey(database.db, {
@@ -150,26 +168,50 @@ const environmentOf = ({ stores, folder }: Place): Record<string, string> => ({
   ...stores,
 });
 
-export async function startGateway(t: Test, upstream: Pick<MockUpstream, 'url'>, place: Place): Promise<Gateway> {
+const alive = new Set<ChildProcess>();
+// A run that is broken off must not leave gateways behind.
+process.once('exit', () => {
+  for (const child of alive) child.kill('SIGKILL');
+});
+
+export async function startGateway(
+  t: Test,
+  upstream: Pick<MockUpstream, 'url'>,
+  place: Place,
+  options: GatewayOptions = {},
+): Promise<Gateway> {
+  const { failpoint, isLate = false } = options;
   const provider = { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url };
-  const child = spawn(process.execPath, [main, 'serve'], {
-    env: { ...environmentOf(place), ...provider, PORT: '0' },
+  const child = spawn(process.execPath, [...(failpoint === undefined ? [] : ['--import', preload]), main, 'serve'], {
+    env: {
+      ...environmentOf(place),
+      ...provider,
+      ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
+      ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
+      ...(failpoint === undefined ? {} : { FAILPOINT: failpoint.name, FAILPOINT_MARK: failpoint.mark }),
+      PORT: '0',
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = once(child, 'exit');
   const output = collectOutput(child);
-  // A run that is broken off must not leave gateways behind.
-  const abandon = (): void => void child.kill('SIGKILL');
-  process.once('exit', abandon);
+  alive.add(child);
   const end = async (signal: 'SIGKILL' | 'SIGTERM'): Promise<number | null> => {
     child.kill(signal);
     await exited;
-    process.removeListener('exit', abandon);
+    alive.delete(child);
     return child.exitCode;
   };
   t.teardown(() => end('SIGKILL'));
-  const url = await untilReady(child, output);
-  return { url, kill: async () => void (await end('SIGKILL')), stop: () => end('SIGTERM'), output };
+  return {
+    url: isLate ? '' : await untilReady(child, output),
+    kill: async () => void (await end('SIGKILL')),
+    stop: () => end('SIGTERM'),
+    signal: (name) => void child.kill(name),
+    ready: () => untilReady(child, output),
+    ended: exited.then(() => child.signalCode),
+    output,
+  };
 }
 
 async function runCommand(words: readonly string[], place: Place): Promise<string> {
@@ -206,11 +248,11 @@ async function untilReady(child: ChildProcess, output: () => string): Promise<st
 }
 
 /** Asks until the answer is yes, or gives the last answer: the assertion is the caller's. */
-export async function eventually(isTrue: () => Promise<boolean>, limitMs: number): Promise<boolean> {
+export async function eventually(isTrue: () => Promise<boolean>, limitMs: number, pollMs = 50): Promise<boolean> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     if (await isTrue()) return true;
     if (performance.now() > deadline) return false;
-    await delay(50);
+    await delay(pollMs);
   }
 }
