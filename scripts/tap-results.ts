@@ -13,6 +13,8 @@ export type TapReader = {
 
 const filePoint = /^(not )?ok \d+ - (\S+\.test\.ts)\b(?:.*# time=([\d.]+)ms)?/;
 const testPoint = /^ {4}(not )?ok \d+\b/;
+/** What a fault scenario counted: for a reader to check, also when it passed. */
+const booksComment = /^\s*# (books: .*)$/;
 /** Passing points, plans, counts and blank lines say nothing about a failure. */
 const noise =
   /^\s*(?:ok \d+\b.*|\d+\.\.\d+.*|# Subtest: .*|# time=.*|TAP version \d+)?$|^# (?:\{|No coverage|ERROR: incomplete)|^json-summary report: /;
@@ -21,6 +23,7 @@ const noise =
 export function createTapReader(print: (line: string) => void): TapReader {
   const results: FileResult[] = [];
   let details: string[] = [];
+  let books: string[] = [];
   let tests = 0;
   let failed = 0;
   let hasCrashed = false;
@@ -33,8 +36,10 @@ export function createTapReader(print: (line: string) => void): TapReader {
     const result = { path, isOk, tests: tests + crashes, failed: failed + crashes, durationMs };
     results.push(result);
     print(`${isOk ? 'ok  ' : 'FAIL'} ${path} (${count(result.tests, 'test')}, ${(durationMs / 1000).toFixed(1)} s)`);
+    books.forEach(print);
     if (!isOk) details.forEach(print);
     details = [];
+    books = [];
     tests = 0;
     failed = 0;
   }
@@ -53,6 +58,8 @@ export function createTapReader(print: (line: string) => void): TapReader {
         if (line === '  ...') isInFileDiagnostics = false;
         return;
       }
+      const comment = booksComment.exec(line)?.[1];
+      if (comment !== undefined) books.push(`     ${comment}`);
       const test = testPoint.exec(line);
       if (test !== null) tests += 1;
       if (test?.[1] !== undefined) failed += 1;

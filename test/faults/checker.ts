@@ -60,7 +60,8 @@ type Books = {
 function findAnswerFaults(answer: Answer, { rowsOf, attemptsOf, kills }: Books): string[] {
   const { marker, status } = answer;
   const [row] = rowsOf.get(marker) ?? [];
-  const wasRefused = status === 429 || status === 401 || (status === 503 && answer.code !== 'overloaded');
+  const wasRefused =
+    status === 400 || status === 429 || status === 401 || (status === 503 && answer.code !== 'overloaded');
   if (wasRefused && attemptsOf.has(marker)) return [`leaked: ${marker} was refused with ${status} and ran`];
   const isCutOff = kills.some(
     ({ gateway, atMs }) => gateway === answer.gateway && answer.endedAtMs > atMs - unsettledMs,

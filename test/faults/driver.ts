@@ -21,7 +21,15 @@ export type Answer = {
   endedAtMs: number;
 };
 
-export type Call = { token: string; marker: string; behaviour: string; stream?: boolean; body?: object };
+export type Call = {
+  token: string;
+  marker: string;
+  behaviour: string;
+  stream?: boolean;
+  body?: object;
+  /** The client leaves then, whatever it has by that time. */
+  abortAfterMs?: number;
+};
 
 export type Driver = {
   call: (gateway: string, call: Call) => Promise<Answer>;
@@ -90,6 +98,7 @@ async function ask(agent: Agent, gateway: string, call: Call): Promise<Omit<Answ
       method: 'POST',
       headers: { authorization: `Bearer ${call.token}`, 'content-type': 'application/json' },
       body: chatBody(call),
+      ...(call.abortAfterMs === undefined ? {} : { signal: AbortSignal.timeout(call.abortAfterMs) }),
     });
     status = reply.statusCode;
     const text = await reply.body.text();
@@ -125,6 +134,9 @@ export type Load = {
   keys: readonly { name: string; token: string }[];
   behaviours: readonly { behaviour: string; stream: boolean }[];
   pauseMs?: number;
+  /** Of all calls, those that are abandoned within half a second, and those with a body that is none. */
+  abortShare?: number;
+  invalidShare?: number;
 };
 
 /** Closed-loop clients that call until they are told to stop; resolves when their last answers are in. */
@@ -133,6 +145,13 @@ export function startLoad(load: Load): { stop: () => Promise<void> } {
   const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)];
   const stopping = new AbortController();
 
+  function pickFate(): Pick<Call, 'abortAfterMs' | 'body'> {
+    const { abortShare = 0, invalidShare = 0 } = load;
+    const fate = random();
+    if (fate < abortShare) return { abortAfterMs: 1 + Math.floor(random() * 500) };
+    return fate < abortShare + invalidShare ? { body: { messages: 'none' } } : {};
+  }
+
   async function runClient(): Promise<void> {
     while (!stopping.signal.aborted) {
       const gateway = pick(load.gateways());
@@ -140,7 +159,7 @@ export function startLoad(load: Load): { stop: () => Promise<void> } {
       const kind = pick(load.behaviours);
       if (gateway !== undefined && key !== undefined && kind !== undefined) {
         const { token, name } = key;
-        await load.driver.call(gateway, { token, marker: load.driver.nextMarker(name), ...kind });
+        await load.driver.call(gateway, { token, marker: load.driver.nextMarker(name), ...kind, ...pickFate() });
       }
       await new Promise((resolve) => setTimeout(resolve, load.pauseMs ?? 5));
     }

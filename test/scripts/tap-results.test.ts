@@ -5,6 +5,8 @@ const output = `TAP version 14
 1..3
 # Subtest: test/a.test.ts
     # Subtest: does one thing
+        # seed 7
+        # books: 1: rows expected 2, found 2
         ok 1 - should be equal
         1..1
     ok 1 - does one thing # time=1ms
@@ -57,9 +59,10 @@ t.test('counts the tests of each file and a crash as one failed test', (t) => {
   t.end();
 });
 
-t.test('prints one line for a file that passed and the details of one that failed', (t) => {
+t.test('prints a line for a file that passed, what it counted, and the details of one that failed', (t) => {
   t.same(read(output).printed, [
     'ok   test/a.test.ts (2 tests, 1.2 s)',
+    '     books: 1: rows expected 2, found 2',
     'FAIL test/b.test.ts (2 tests, 0.0 s)',
     '        not ok 1 - should be equal',
     '          ---',
