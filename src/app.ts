@@ -12,6 +12,7 @@ import { hostname } from 'node:os';
 import type { FastifyInstance } from 'fastify';
 import { type Kysely, sql } from 'kysely';
 import { createDeclaredProvider, dialects, registry } from '../providers/index.ts';
+import { defaultKeyPrefix } from './admission/redis-keys.ts';
 import { tellAuthChange } from './auth/auth-change.ts';
 import { createKeyAuthenticator } from './auth/key-authenticator.ts';
 import { createOutboxWorker } from './auth/outbox-worker.ts';
@@ -101,7 +102,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     database: { db: pools.drain, kind: database.kind },
     log,
     metrics,
-    redisKeyPrefix: options.redisKeyPrefix ?? 'tg:',
+    redisKeyPrefix: options.redisKeyPrefix ?? defaultKeyPrefix,
   });
   const questions = {
     ...(database.kind === 'postgres' ? { postgres: () => sql`select 1`.execute(pools.auth) } : {}),

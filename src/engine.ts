@@ -12,7 +12,9 @@ import { createInProcessEngine } from './admission/in-process-engine.ts';
 import { openJournal } from './admission/journal.ts';
 import { createJournaledEngine } from './admission/journaled-engine.ts';
 import { createLimiterState } from './admission/limiter-state.ts';
-import { createRedisEngine, usageStreamKey } from './admission/redis-engine.ts';
+import { createRedisEngine } from './admission/redis-engine.ts';
+import { openLeasesKey, usageStreamKey } from './admission/redis-keys.ts';
+import { findLayoutInUse, removeLayout } from './admission/shard-layout.ts';
 import type { GatewayConfig } from './config/types.ts';
 import type { GovernedEngine } from './contract/admission.ts';
 import type { UsageRecord } from './contract/flow.ts';
@@ -20,9 +22,10 @@ import { openDataFolder } from './platform/data-folder.ts';
 import type { Logger } from './platform/logger.ts';
 import type { Metrics } from './platform/metrics.ts';
 import type { DatabaseKind } from './platform/postgres.ts';
-import { openRedis } from './platform/redis.ts';
+import { openRedis, untilReady, type RedisClient } from './platform/redis.ts';
 import { readJournalCursor, saveJournalCursor } from './store/journal-cursors.ts';
 import type { StoreSchema } from './store/schema.ts';
+import { claimShardCount } from './store/shard-counts.ts';
 import { insertUsageDeadLetters } from './store/usage-dead-letters.ts';
 import { insertUsageEvents } from './store/usage-events.ts';
 import { createLedger, type Ledger } from './usage/ledger.ts';
@@ -52,6 +55,7 @@ const ledgerCapRows = 200_000;
 const leaseTimes = { leaseMs: 30_000, heartbeatMs: 10_000, tombstoneMs: 30_000 };
 const recoveryDeadlineMs = 10_000;
 const drainBlockMs = 1_000;
+const firstContactMs = 5_000;
 /** A stream that others fill is never empty; the last process should leave nothing behind, but not wait for ever. */
 const emptyStreamMs = 3_000;
 
@@ -110,20 +114,36 @@ async function openJournaled(options: EngineOptions): Promise<OpenedEngine> {
 }
 
 async function openShared(options: EngineOptions, url: string): Promise<OpenedEngine> {
-  const { database, log, metrics, redisKeyPrefix: keyPrefix } = options;
+  const { config, database, log, metrics, redisKeyPrefix: keyPrefix } = options;
+  const { shards, streamEntries, streamBytes, sentinelPassword } = config.redis;
+  const connect = (name: string, timeouts: { commandTimeoutMs?: number; socketTimeoutMs?: number } = {}): RedisClient =>
+    openRedis(url, log, { name, ...timeouts, sentinelPassword: sentinelPassword?.reveal() });
   const ledger = createRowLedger(options, (records) => insertUsageEvents(database.db, records));
-  const limiter = openRedis(url, log, { name: 'tollgate-limiter' });
-  const background = openRedis(url, log, { name: 'tollgate-background', commandTimeoutMs: 2000 });
-  const engine = createRedisEngine({ limiter, background, sink: ledger, log, keyPrefix });
-  const stream = usageStreamKey(keyPrefix, 0);
+  const background = connect('tollgate-background', { commandTimeoutMs: 2000 });
+  await claimLayout(options, background).catch((error: unknown) => {
+    background.disconnect();
+    throw error;
+  });
+  const limiter = connect('tollgate-limiter');
+  const engine = createRedisEngine({
+    limiter,
+    background,
+    sink: ledger,
+    log,
+    keyPrefix,
+    shards,
+    streamCapEntries: streamEntries,
+    streamCapBytes: streamBytes,
+  });
+  const shardNumbers = Array.from({ length: shards }, (_, shard) => shard);
+  const streams = shardNumbers.map((shard) => usageStreamKey(keyPrefix, shard));
+  const depths = new Map<string, number>();
+  const blockingMs = drainBlockMs + 2000;
   const drain = createStreamDrain({
-    redis: () =>
-      openRedis(url, log, {
-        name: 'tollgate-drain',
-        commandTimeoutMs: drainBlockMs + 2000,
-        socketTimeoutMs: drainBlockMs + 2000,
-      }),
-    streams: [stream],
+    redis: () => connect('tollgate-drain', { commandTimeoutMs: blockingMs, socketTimeoutMs: blockingMs }),
+    streams,
+    // A second reader of one stream helps while the first writes; several streams help each other.
+    readersPerStream: shards === 1 ? 2 : 1,
     consumer: `${hostname()}-${process.pid}-${randomUUID()}`,
     blockMs: drainBlockMs,
     insert: (records) => insertUsageEvents(database.db, records),
@@ -131,16 +151,20 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
     log,
     onWritten: (records) => countWritten(metrics, records),
     onDeadLetters: (letters) => metrics.deadLetters.inc(letters.length),
-    onLag: ({ depth }) => metrics.streamDepth.set(depth),
+    onLag({ stream, depth }) {
+      depths.set(stream, depth);
+      metrics.streamDepth.set(sum(depths.values()));
+    },
   });
   drain.start();
   return {
     engine,
-    pingRedis: () => limiter.ping(),
+    // Each shard by its own key: in a Cluster every master that holds one must answer.
+    pingRedis: () => Promise.all(shardNumbers.map((shard) => limiter.exists(openLeasesKey(keyPrefix, shard)))),
     depth: () => ledger.depth(),
     async close(deadlineMs) {
       await engine.close();
-      await untilEmpty(() => limiter.xlen(stream), emptyStreamMs);
+      await untilEmpty(() => waitingRows(limiter, streams), emptyStreamMs);
       await drain.stop();
       await closeLedger(ledger, deadlineMs, log);
       limiter.disconnect();
@@ -149,14 +173,44 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
   };
 }
 
+/** No gateway may look for an account's limits in another shard than the rest. */
+function claimLayout(
+  { config, database, redisKeyPrefix: keyPrefix }: EngineOptions,
+  redis: RedisClient,
+): Promise<void> {
+  const { shards } = config.redis;
+  return claimShardCount(database.db, {
+    keyPrefix,
+    shards,
+    async change(stored) {
+      const isThere = await untilReady(redis, firstContactMs);
+      const reason = isThere ? await findLayoutInUse(redis, { keyPrefix, shards: stored }) : 'Redis does not answer';
+      if (reason !== null) {
+        throw new Error(
+          `The limits in Redis are kept in ${stored} shards, and redis.shards (REDIS_SHARDS) says ${shards}. ` +
+            `It cannot change now: ${reason}. Stop every gateway, let the usage rows reach Postgres, and start again.`,
+        );
+      }
+      await removeLayout(redis, keyPrefix);
+    },
+  });
+}
+
+/** A shard whose master is away keeps its rows, and another process drains them. */
+async function waitingRows(redis: RedisClient, streams: readonly string[]): Promise<number> {
+  const lengths = await Promise.allSettled(streams.map((stream) => redis.xlen(stream)));
+  return sum(lengths.map((length) => (length.status === 'fulfilled' ? length.value : 0)));
+}
+
+function sum(numbers: Iterable<number>): number {
+  let total = 0;
+  for (const number of numbers) total += number;
+  return total;
+}
+
 async function untilEmpty(length: () => Promise<number>, deadlineMs: number): Promise<void> {
   const deadline = performance.now() + deadlineMs;
-  try {
-    while ((await length()) > 0 && performance.now() < deadline)
-      await new Promise((resolve) => setTimeout(resolve, 50));
-  } catch {
-    // Redis is away: its stream keeps the rows, and another process drains them.
-  }
+  while ((await length()) > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 function createRowLedger(

@@ -3,9 +3,9 @@
  * and the form that the tick script keeps them in: `<prefix>{<shard>}:av:<account>`, field `a` and one for each key.
  * Spec: reliability 2.2.
  */
-import { crc32 } from 'node:zlib';
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import type { GovernedEngine } from '../contract/admission.ts';
+import { authVersionsKey, defaultKeyPrefix, shardOfAccount } from './redis-keys.ts';
 
 type RaisedVersions = Parameters<GovernedEngine['raiseAuthVersion']>[1];
 
@@ -23,15 +23,15 @@ return 'OK'
 
 /** Throws when Redis does not take it. */
 export async function raiseAuthVersionInRedis(
-  redis: Redis,
+  redis: Redis | Cluster,
   { accountId, versions }: { accountId: string; versions: RaisedVersions },
-  { keyPrefix = 'tg:', shards = 1 }: RedisAuthVersionsOptions = {},
+  { keyPrefix = defaultKeyPrefix, shards = 1 }: RedisAuthVersionsOptions = {},
 ): Promise<void> {
   const { account, key } = versions;
   const fields = [
     ...(account === undefined ? [] : ['a', String(account)]),
     ...(key === undefined ? [] : [key.id, String(key.version)]),
   ];
-  const shard = shards === 1 ? 0 : crc32(accountId) % shards;
-  await redis.eval(raiseLua, 1, `${keyPrefix}{${shard}}:av:${accountId}`, ...fields);
+  const name = authVersionsKey(keyPrefix, shardOfAccount(accountId, shards), accountId);
+  await redis.eval(raiseLua, 1, name, ...fields);
 }

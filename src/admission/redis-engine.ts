@@ -5,19 +5,17 @@
  * into a 429, and must never forget a settlement it was given. Spec: reliability 2.2 to 2.4.
  */
 import { randomUUID } from 'node:crypto';
-import { crc32 } from 'node:zlib';
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import type { AdmitRequest, AdmitResult, GovernedEngine, Settlement, UsageSink } from '../contract/admission.ts';
 import { notDispatchedRecord } from './abandoned-record.ts';
 import { assertAuth, assertBounded, assertDelta } from './amount-bounds.ts';
 import { everyInterval, type Every } from './clock.ts';
 import { createOwnLeases, type Shard } from './own-leases.ts';
 import { createReaper } from './reaper.ts';
-import { watchRedisServer } from './redis-server-watch.ts';
+import { defaultKeyPrefix, openLeasesKey, shardOfAccount, usageStreamKey } from './redis-keys.ts';
+import { watchRedisServer, type ServerWatch } from './redis-server-watch.ts';
 import { createReplayRing } from './replay-ring.ts';
-import { watchRestarts } from './restart-watch.ts';
 import { createSettlementQueue } from './settlement-queue.ts';
-import { claimShardCount } from './shard-count.ts';
 import { createTickBatcher } from './tick-batcher.ts';
 import { readAdmitReply, readBudgetReply, readInspection } from './tick-replies.ts';
 import { loadTickScript } from './tick-script.ts';
@@ -44,9 +42,9 @@ export type AdmissionLog = {
 
 export type RedisEngineOptions = {
   /** For requests: `openRedis(url, log)`. */
-  limiter: Redis;
-  /** For heartbeats, reaping and INFO: `openRedis(url, log, { commandTimeoutMs: 2000 })`. */
-  background: Redis;
+  limiter: Redis | Cluster;
+  /** For heartbeats, reaping and the questions to the servers: `openRedis(url, log, { commandTimeoutMs: 2000 })`. */
+  background: Redis | Cluster;
   /** Takes the rows that Redis does not: all without the usage stream, else those of settlements it does not answer. */
   sink: UsageSink;
   log: AdmissionLog;
@@ -54,6 +52,8 @@ export type RedisEngineOptions = {
   usageStream?: boolean;
   /** Rows that wait in a shard's stream; beyond this its admissions are `journal_full`, and settlements still pass. */
   streamCapEntries?: number;
+  /** The same by the memory that the stream takes, looked at once a second. */
+  streamCapBytes?: number;
   keyPrefix?: string;
   /** Fixed for the life of the data: an account's keys all live in one shard. */
   shards?: number;
@@ -75,34 +75,28 @@ export type RedisEngineOptions = {
 };
 
 export interface RedisEngine extends GovernedEngine {
-  /** A server that is fit to hold limits was met; until then every admission is `limits_unavailable`. */
+  /** A server that is fit to hold limits was met. Until a shard's own was, its admissions are `limits_unavailable`. */
   readonly ready: Promise<void>;
 }
 
 const backgroundBoundMs = 2000;
+const sameLineMs = 5000;
 const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
 
-/** Where the script puts the usage records of one shard. */
-export const usageStreamKey = (keyPrefix: string, shard: number): string => `${keyPrefix}{${shard}}:u`;
+type WatchedShard = Shard & { server: ServerWatch };
 
 export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
-  const { limiter, background, sink, log, keyPrefix = 'tg:', shards: shardCount = 1 } = options;
+  const { limiter, background, sink, log, keyPrefix = defaultKeyPrefix, shards: shardCount = 1 } = options;
   const { leaseMs = 30_000, heartbeatMs = 10_000, reapMs = 5_000, tombstoneMs = 3_600_000 } = options;
   const { openMs = 88_200_000, settlementBacklog = 10_000, allowEviction = false } = options;
   const { usageStream: hasStream = true, streamCapEntries = 1_000_000 } = options;
-  const { boundMs = 250 } = options;
+  const { streamCapBytes = 512 * 1024 * 1024, boundMs = 250 } = options;
   const { every = everyInterval, monotonicMs: nowMs = () => performance.now() } = options;
   const script = loadTickScript(options.clockLua);
   const times = [leaseMs, leaseMs - heartbeatMs - 2000, tombstoneMs, openMs, hasStream ? streamCapEntries : 0];
   const settings = times.map(String);
-  const server = watchRedisServer(background, {
-    log,
-    allowEviction,
-    every,
-    findFurtherProblem: () => claimShardCount(background, `${keyPrefix}shards`, shardCount),
-  });
   const ring = createReplayRing({ nowMs });
   const settlements = createSettlementQueue({
     sink,
@@ -119,23 +113,34 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     onLost: (lost) => log.warn({ lost }, 'leases of running requests were gone and are asserted again'),
   });
   let saidFailureAtMs = -Infinity;
+  const serverLog = sayOnce(log, nowMs);
   const shards = Array.from({ length: shardCount }, (_, index) => openShard(index));
   const reaper = createReaper({ shards, sink: hasStream ? null : sink, isOwn: own.has, onFailure: sayFailure });
   const renewOwnLeases = (): Promise<void> => own.renew('background');
   const renewAfterReconnect = (): void => void renewOwnLeases();
   background.on('ready', renewAfterReconnect);
-  const stopWatching = [limiter, background].map((redis) => watchRestarts(redis, replayAll));
   const stopHeartbeat = every(heartbeatMs, renewOwnLeases);
   const stopReaper = every(reapMs, reap);
 
-  function openShard(index: number): Shard {
+  function openShard(index: number): WatchedShard {
     let incarnation: string | null = null;
     const onIncarnation = (seen: string): void => {
       const isLoss = incarnation !== null && incarnation !== seen;
       incarnation = seen;
       if (isLoss) void recover(index);
     };
-    const common = { script, key: `${keyPrefix}{${index}}:open`, header, nowMs, onIncarnation };
+    const key = openLeasesKey(keyPrefix, index);
+    const server = watchRedisServer(background, {
+      key,
+      streamKey: usageStreamKey(keyPrefix, index),
+      streamCapBytes: hasStream ? streamCapBytes : Infinity,
+      log: serverLog,
+      allowEviction,
+      every,
+      onRestart: () => void assertAgain(index),
+    });
+    const header = (): readonly string[] => [gateOf(server), ...settings, randomUUID()];
+    const common = { script, key, header, nowMs, onIncarnation };
     const sayOpen = (connection: string) => () =>
       log.error({ shard: index, connection }, 'redis does not answer: admission is closed');
     const sayClosed = (connection: string) => () => {
@@ -145,6 +150,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
       if (shard !== undefined) void replay(shard);
     };
     return {
+      server,
       limiter: createTickBatcher({
         ...common,
         redis: limiter,
@@ -168,39 +174,39 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
 
   /** The shard's data is gone: what runs is asserted again, and what was settled a moment ago is settled again. */
   async function recover(index: number): Promise<void> {
-    const shard = shards[index];
-    if (shard === undefined) return;
     log.error({ shard: index }, 'redis has lost the data of a shard');
-    await Promise.all([own.renew('background', shard), replay(shard)]);
+    await assertAgain(index);
     // A settlement that ran before the loss may be answered, and so remembered, only behind the first replay.
     await new Promise((resolve) => setTimeout(resolve, boundMs).unref());
-    await replay(shard);
+    const shard = shards[index];
+    if (shard !== undefined) await replay(shard);
   }
 
-  function replayAll(): void {
-    for (const shard of shards) void replay(shard);
+  async function assertAgain(index: number): Promise<void> {
+    const shard = shards[index];
+    if (shard !== undefined) await Promise.all([own.renew('background', shard), replay(shard)]);
   }
 
   const replay = (shard: Shard): Promise<boolean> => ring.replay(shard.limiter, shard.background);
 
-  function header(): readonly string[] {
-    const gate = sink.hasRoom() ? (server.hasHeadroom() ? '' : 'STORE_FULL') : 'JOURNAL_FULL';
-    return [gate, ...settings, randomUUID()];
+  function gateOf(server: ServerWatch): string {
+    if (!sink.hasRoom() || server.isStreamFull()) return 'JOURNAL_FULL';
+    return server.hasHeadroom() ? '' : 'STORE_FULL';
   }
 
-  function shardOf(accountId: string): Shard {
-    const shard = shards[shardCount === 1 ? 0 : crc32(accountId) % shardCount];
+  function shardOf(accountId: string): WatchedShard {
+    const shard = shards[shardOfAccount(accountId, shardCount)];
     if (shard === undefined) throw new RangeError('no shards');
     return shard;
   }
 
   async function admit(request: AdmitRequest): Promise<AdmitResult> {
     assertBounded(request);
-    if (!server.isFit() || settlements.size() >= settlementBacklog) return unavailable;
+    const shard = shardOf(request.accountId);
+    if (!shard.server.isFit() || settlements.size() >= settlementBacklog) return unavailable;
     // The renewals travel ahead of the admissions of the same call.
     if (own.isLate()) void own.renew('limiter');
     const plan = packPlan(request, request.record.startedAtMs);
-    const shard = shardOf(request.accountId);
     const askedAtMs = nowMs();
     const reply = await shard.limiter.submit(admitOperation(request, plan));
     if (reply.kind === 'ambiguous') giveUp(request, { shard, plan });
@@ -249,8 +255,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     stopHeartbeat();
     stopReaper();
     background.off('ready', renewAfterReconnect);
-    for (const stop of stopWatching) stop();
-    server.close();
+    for (const { server } of shards) server.close();
     await settlements.close();
     for (const shard of shards) {
       shard.limiter.stop();
@@ -264,6 +269,9 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     return reply.kind === 'answered' ? reply.reply : null;
   }
 
+  // In a Cluster one master that is away must not keep the accounts of the others out.
+  const ready = Promise.race(shards.map(({ server }) => server.ready));
+  ready.catch(() => {});
   return {
     admit,
     leaseOf: own.leaseOf,
@@ -295,6 +303,25 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
       return reply === null ? null : readInspection(request, reply);
     },
     close,
-    ready: server.ready,
+    ready,
+  };
+}
+
+/** Shards may share a server: what the first has said of it is not said again for each of the others. */
+function sayOnce(log: AdmissionLog, nowMs: () => number): Pick<AdmissionLog, 'warn' | 'error'> {
+  const saidAtMs = new Map<string, number>();
+  const isNews = (message: string): boolean => {
+    const now = nowMs();
+    const wasSaid = now - (saidAtMs.get(message) ?? -Infinity) < sameLineMs;
+    saidAtMs.set(message, now);
+    return !wasSaid;
+  };
+  return {
+    warn(details, message) {
+      if (isNews(message)) log.warn(details, message);
+    },
+    error(details, message) {
+      if (isNews(message)) log.error(details, message);
+    },
   };
 }

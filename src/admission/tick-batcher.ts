@@ -4,7 +4,7 @@
  * `ambiguous` may have. Must never wait longer than its bound, counted from the enqueue, whatever the client library
  * does; must never send anything twice. Spec: reliability 2.3.
  */
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { createBreaker } from './breaker.ts';
 import { urgency, type TickOperation } from './tick-operations.ts';
 import type { TickScript } from './tick-script.ts';
@@ -17,7 +17,7 @@ export type TickReply =
   | { kind: 'ambiguous' };
 
 export type TickBatcherOptions = {
-  redis: Redis;
+  redis: Redis | Cluster;
   script: TickScript;
   /** The shard's first key, which routes the call. */
   key: string;
@@ -52,7 +52,7 @@ type Waiting = {
 const operationsPerCall = 128;
 const charactersPerCall = 256 * 1024;
 /** Answers of a server that did not run the script. */
-const notRun = /^(?:BUSY|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|NOPERM|NOAUTH)\b/;
+const notRun = /^(?:BUSY|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|NOPERM|NOAUTH|Too many Cluster redirections)\b/;
 
 export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
   const { redis, script, key, header, boundMs, callsInFlight, queueLimit } = options;

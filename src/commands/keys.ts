@@ -88,7 +88,7 @@ async function runKeys(
       return async (store) => createKey(store, { wanted, values, io });
     }
     const id = readId(positionals[1]);
-    return async (store) => changeKey(store, { action, id, nowMs, values, io, redisUrl: config.redisUrl });
+    return async (store) => changeKey(store, { action, id, nowMs, values, io, config });
   }
 }
 
@@ -177,10 +177,10 @@ type Change = {
   nowMs: number;
   values: Values;
   io: CommandIo;
-  redisUrl: GatewayConfig['redisUrl'];
+  config: GatewayConfig;
 };
 
-async function changeKey(store: OpenStore, { action, id, nowMs, values, io, redisUrl }: Change): Promise<void> {
+async function changeKey(store: OpenStore, { action, id, nowMs, values, io, config }: Change): Promise<void> {
   const key = await findOneKey(store.db, id);
   const status = statusAfter[action];
   const change = await store.db.transaction().execute(async (trx) => {
@@ -201,7 +201,7 @@ async function changeKey(store: OpenStore, { action, id, nowMs, values, io, redi
   if (change === null && action !== 'revoke') {
     throw new Error(`the key ${key.publicId} is revoked, and that is for ever`);
   }
-  const published = change === null ? 'done' : await publishChange(store, change, { redisUrl, io });
+  const published = change === null ? 'done' : await publishChange(store, change, { config, io });
   if (values['json'] === true) io.stdout(`${JSON.stringify({ publicId: key.publicId, status, published })}\n`);
   else io.stderr(`The key ${key.prefix} (${key.name}) is ${status}. ${sayPublished(published)}\n`);
 }

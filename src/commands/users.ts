@@ -55,7 +55,7 @@ async function runUsers(
   try {
     if (change === null) printUsers(await listUsers(store.db), values, io);
     else if (action === 'create') await createUser(store.db, { change, values, io });
-    else await setTier(store, { change, values, io, redisUrl: config.redisUrl });
+    else await setTier(store, { change, values, io, config });
   } finally {
     await store.close();
   }
@@ -93,7 +93,7 @@ async function createUser(db: OpenStore['db'], { change, values, io }: Context):
 
 async function setTier(
   store: OpenStore,
-  { change, values, io, redisUrl }: Context & { redisUrl: GatewayConfig['redisUrl'] },
+  { change, values, io, config }: Context & { config: GatewayConfig },
 ): Promise<void> {
   const { email, tier, nowMs } = change;
   const { account, authChange } = await store.db.transaction().execute(async (trx) => {
@@ -103,7 +103,7 @@ async function setTier(
     await audit(trx, { change, accountId: owned.id, action: 'account.set-tier', targetId: owned.id });
     return { account: owned, authChange: await changeAccountTier(trx, owned.id, { tier, nowMs }) };
   });
-  const published = await publishChange(store, authChange, { redisUrl, io });
+  const published = await publishChange(store, authChange, { config, io });
   if (values['json'] === true) io.stdout(`${JSON.stringify({ accountId: account.id, tier, published })}\n`);
   else io.stderr(`${email} moved from ${account.tier} to ${tier}. ${sayPublished(published)}\n`);
 }

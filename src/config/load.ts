@@ -162,11 +162,11 @@ function loadCatalogue(
   return catalogue === null ? [] : readCatalogue(catalogue, report);
 }
 
-type Together = Pick<GatewayConfig, 'databaseUrl' | 'secret' | 'publicUrl'>;
+type Together = Pick<GatewayConfig, 'databaseUrl' | 'secret' | 'publicUrl' | 'redisUrl' | 'redis'>;
 
 /** Rules that need more than one setting. */
 function checkTogether(
-  { databaseUrl, secret, publicUrl }: Together,
+  { databaseUrl, secret, publicUrl, redisUrl, redis }: Together,
   { isProduction, report, file }: { isProduction: boolean; report: Report; file: YamlFile },
 ): void {
   const hasComplaint = report.problems().some(({ message }) => /^(TOLLGATE_SECRET|secret):/.test(message));
@@ -187,6 +187,10 @@ function checkTogether(
       ['public_url'],
       'http in production: keys and sessions travel in the clear',
     );
+  }
+  if (redis.shards === 1 && redisUrl !== null && /^rediss?\+cluster:/.test(redisUrl.reveal())) {
+    const text = 'a Cluster with one shard uses one of its masters; two or more per master spread the accounts';
+    report.warn(file.place(['redis', 'shards']), ['redis', 'shards'], text);
   }
 }
 

@@ -191,6 +191,18 @@ const Retention = Type.Object(
   { ...closed, description: 'How long the database keeps what it was told; unlimited keeps everything.' },
 );
 
+const waitingRows = 'Usage rows of a shard that may wait for Postgres; beyond, it admits nothing.';
+
+const Redis = Type.Object(
+  {
+    shards: Type.Optional(number(units.shardsForm, units.parseShards, 'How many parts hold the accounts. Default 1.')),
+    sentinel_password: Type.Optional(text('expected text', 'Of the Sentinels themselves, when they ask for one.')),
+    stream_entries: Type.Optional(number(units.tokensForm, units.parseTokens, `${waitingRows} Default 1m.`)),
+    stream_size: Type.Optional(number(units.sizeForm, units.parseSize, 'The same in bytes. Default 512MiB.')),
+  },
+  { ...closed, description: 'How limits are laid out in Redis.' },
+);
+
 export const durabilities = ['standard', 'strict'] as const;
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
@@ -223,7 +235,13 @@ export const GatewayFile = Type.Object(
       }),
     ),
     database_url: Type.Optional(text('expected a postgres:// URL', 'Absent: an embedded Postgres.')),
-    redis_url: Type.Optional(text('expected a redis:// URL', 'Absent: limits are kept in this process.')),
+    redis_url: Type.Optional(
+      text(
+        'expected a redis:// URL',
+        'redis://host, redis+sentinel://host,host/master-name or redis+cluster://host,host. Absent: limits in this process.',
+      ),
+    ),
+    redis: Type.Optional(Redis),
     secret: Type.Optional(text('expected text', 'At least 32 characters; all key hashes depend on it.')),
     demo: Type.Optional(flag('The built-in provider that needs no key. Default on, in production off.')),
     catalogue: Type.Optional(text('expected a path', 'The catalogue, relative to this file. Default models.yaml.')),

@@ -3,13 +3,23 @@
  * origin. A setting is named by its path in the file with a leading dot: `.timeouts.connect`.
  */
 import { isIP } from 'node:net';
+import { parseRedisUrl } from './redis-url.ts';
 import type { Path, Place, Report } from './report.ts';
 import { commandLinePlace, environmentPlace, formatPlace } from './report.ts';
 import type { GatewayFile } from './schema.ts';
 import { logLevels, retentionRules } from './schema.ts';
 import { createSecret, redacted } from './secret.ts';
-import type { Retention, Secret, Timeouts } from './types.ts';
-import { type Parsed, parseDuration, parseFlag, parsePort, parseRetentionDays, parseSize } from './units.ts';
+import type { RedisSettings, Retention, Secret, Timeouts } from './types.ts';
+import {
+  type Parsed,
+  parseDuration,
+  parseFlag,
+  parsePort,
+  parseRetentionDays,
+  parseShards,
+  parseSize,
+  parseTokens,
+} from './units.ts';
 import { parseEndpointUrl, parseStoreUrl } from './url.ts';
 import type { YamlFile } from './yaml-file.ts';
 
@@ -165,6 +175,7 @@ export function readSettings(sources: Sources, defaults: { isProduction: boolean
       sources,
     ),
     trustProxy: readTrustProxy(sources),
+    redis: readRedis(sources),
     timeouts: readTimeouts(sources),
     retention: readRetention(sources),
     ...readSecrets(sources),
@@ -179,9 +190,10 @@ function readSecrets(sources: Sources) {
     databaseUrl: secret('.database_url', 'DATABASE_URL', content.database_url, (text) =>
       parseStoreUrl(String(text), ['postgres:', 'postgresql:']),
     ),
-    redisUrl: secret('.redis_url', 'REDIS_URL', content.redis_url, (text) =>
-      parseStoreUrl(String(text), ['redis:', 'rediss:']),
-    ),
+    redisUrl: secret('.redis_url', 'REDIS_URL', content.redis_url, (text) => {
+      const parsed = parseRedisUrl(String(text));
+      return parsed.ok ? accept(createSecret(String(text).trim())) : parsed;
+    }),
     secret: secret('.secret', 'TOLLGATE_SECRET', content.secret, parseSecret(32)),
     bootstrapKey: secret('.bootstrap_key', 'TOLLGATE_BOOTSTRAP_KEY', undefined, parseSecret(1)),
   };
@@ -201,6 +213,33 @@ function readIn<T>(
     return value;
   }
   return read(`.${section}.${name}`, { written, parse: (text) => parse(toScalar(text)), fallback: value }, sources);
+}
+
+function readRedis(sources: Sources): RedisSettings {
+  const written = sources.content.redis ?? {};
+  const readOne = <T>(name: keyof typeof written, setting: Omit<Setting<T>, 'written'>): T =>
+    read(`.redis.${name}`, { ...setting, written: written[name] }, sources);
+  return {
+    shards: readOne<number>('shards', {
+      variable: 'REDIS_SHARDS',
+      parse: (text) => parseShards(toScalar(text)),
+      fallback: 1,
+    }),
+    sentinelPassword: readOne<Secret | null>('sentinel_password', {
+      variable: 'REDIS_SENTINEL_PASSWORD',
+      parse: parseSecret(1),
+      fallback: null,
+      isSecret: true,
+    }),
+    streamEntries: readOne<number>('stream_entries', {
+      parse: (text) => parseTokens(toScalar(text)),
+      fallback: 1_000_000,
+    }),
+    streamBytes: readOne<number>('stream_size', {
+      parse: (text) => parseSize(toScalar(text)),
+      fallback: 512 * 1024 * 1024,
+    }),
+  };
 }
 
 function readTimeouts(sources: Sources): Timeouts {

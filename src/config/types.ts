@@ -49,6 +49,15 @@ export type Retention = {
   deadLettersDays: number | null;
 };
 
+export type RedisSettings = {
+  /** Fixed for the life of the data: an account's keys all live in one. */
+  shards: number;
+  sentinelPassword: Secret | null;
+  /** Usage rows of one shard that may wait; beyond either cap it admits nothing. */
+  streamEntries: number;
+  streamBytes: number;
+};
+
 export type GatewayConfig = {
   environment: 'production' | 'development';
   host: string;
@@ -62,7 +71,9 @@ export type GatewayConfig = {
   /** `strict`: what was answered survives a loss of power; `standard`: all but the last moment. */
   durability: 'standard' | 'strict';
   databaseUrl: Secret | null;
+  /** In one of the forms of `parseRedisUrl`. */
   redisUrl: Secret | null;
+  redis: RedisSettings;
   /** null: embedded mode makes one in the data directory; with `DATABASE_URL` its absence stops the start in production. */
   secret: Secret | null;
   bootstrapKey: Secret | null;

@@ -22,6 +22,7 @@ export const reservationCapForm: Form = {
   pattern: '^(none|\\d{1,15}(\\.\\d{1,9})?[kKmM]?)$',
   expected: 'expected a number of tokens such as 4096 or 8k, or none',
 };
+export const shardsForm: Form = { pattern: '^\\d{1,3}$', expected: 'expected a number of shards between 1 and 256' };
 export const sizeForm: Form = {
   pattern: '^\\d{1,15}(\\.\\d{1,9})?([kKmMgG](i?[bB])?|[bB])?$',
   expected: 'expected a size such as 65536, 512KiB or 4MiB',
@@ -55,6 +56,7 @@ export const dayForm: Form = {
 export const maxCount = 10_000_000_000;
 /** The longest string the runtime can hold is a little above it. */
 export const maxSizeBytes = 512 * 1024 * 1024;
+const maxShards = 256;
 /** What a timer can wait, 2^31 - 1 ms, in whole days. */
 export const maxDurationMs = 24 * 86_400_000;
 const maxHistoryDays = 36_500;
@@ -103,6 +105,12 @@ export function parseTokens(input: string | number): Parsed<number> {
 /** Null is none. */
 export function parseReservationCap(input: string | number): Parsed<number | null> {
   return input === 'none' ? accept(null) : parseTokens(input);
+}
+
+export function parseShards(input: string | number): Parsed<number> {
+  const text = String(input);
+  const value = new RegExp(shardsForm.pattern).test(text) ? Number(text) : 0;
+  return value < 1 || value > maxShards ? refuse(shardsForm.expected) : accept(value);
 }
 
 export function parseSize(input: string | number): Parsed<number> {

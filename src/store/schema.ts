@@ -167,7 +167,10 @@ export type AuthOutboxTable = {
   public_id: string | null;
 };
 
+export type ShardCountsTable = { key_prefix: string; shards: number };
+
 export type StoreSchema = {
+  shard_counts: ShardCountsTable;
   auth_outbox: AuthOutboxTable;
   tiers: TiersTable;
   accounts: AccountsTable;

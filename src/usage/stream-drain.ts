@@ -167,6 +167,7 @@ function createUpkeep(settings: Settings, group: StreamGroup): () => Promise<voi
   const isDue = createDue(settings.upkeepMs);
   return async () => {
     if (!isDue()) return;
+    await group.showLife();
     await group.trim();
     settings.onLag(await group.measure(settings.clock()));
   };

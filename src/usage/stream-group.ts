@@ -43,6 +43,8 @@ export interface StreamGroup {
   /** Removes what was acknowledged but not deleted; never what is not acknowledged. */
   trim(): Promise<void>;
   measure(nowMs: number): Promise<StreamLag>;
+  /** Makes this consumer known and young: before Redis 7.2 a read that finds nothing leaves no trace of who read. */
+  showLife(): Promise<void>;
   /** Takes this consumer, and those silent for longer than this, out of the group unless they hold entries. */
   leave(othersIdleMs: number): Promise<void>;
 }
@@ -151,6 +153,9 @@ export function createStreamGroup(redis: Redis | Cluster, options: StreamGroupOp
       const [oldest] = await redis.xrange(stream, '-', '+', 'COUNT', 1);
       const oldestMs = oldest === undefined ? nowMs : Number.parseInt(oldest[0], 10);
       return { stream, depth, pending: (await pendingSummary()).count, oldestAgeMs: Math.max(0, nowMs - oldestMs) };
+    },
+    async showLife() {
+      await redis.xreadgroup('GROUP', group, consumer, 'COUNT', 1, 'STREAMS', stream, '0');
     },
     async leave(othersIdleMs) {
       await redis.eval(leaveScript, 1, stream, group, consumer, othersIdleMs);

@@ -1,16 +1,20 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { Test } from 'tap';
 
-/** Speaks just enough of the protocol for a client to connect and ask for INFO. */
-export async function openDescribedServer(t: Test, description: { text: string }): Promise<string> {
+export type Described = { text: string; streamBytes?: number };
+
+/** Speaks just enough of the protocol for a client to connect and for the watch to ask its script. */
+export async function openDescribedServer(t: Test, description: Described): Promise<string> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('data', (chunk: Buffer) => {
       for (const [, command] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) {
-        const { text } = description;
+        const { text, streamBytes = 0 } = description;
         if (command?.toLowerCase() === 'info') socket.write(`$${text.length}\r\n${text}\r\n`);
+        else if (command?.toLowerCase() === 'eval')
+          socket.write(`*2\r\n$${text.length}\r\n${text}\r\n:${streamBytes}\r\n`);
         else socket.write(command?.toLowerCase() === 'hello' ? '-NOPROTO unsupported\r\n' : '+OK\r\n');
       }
     });

@@ -1,13 +1,8 @@
 import t, { type Test } from 'tap';
 import type { Every } from '../../src/admission/clock.ts';
-import {
-  findProblem,
-  hasMemoryLeft,
-  watchRedisServer,
-  type ServerWatchOptions,
-} from '../../src/admission/redis-server-watch.ts';
+import { findProblem, hasMemoryLeft, watchRedisServer } from '../../src/admission/redis-server-watch.ts';
 import { openRedis } from '../../src/platform/redis.ts';
-import { openDescribedServer } from './described-server.ts';
+import { type Described, openDescribedServer } from './described-server.ts';
 
 const info = (fields: Record<string, string | number>): string =>
   Object.entries({ redis_version: '7.0.15', maxmemory_policy: 'noeviction', maxmemory: 0, aof_enabled: 1, ...fields })
@@ -36,12 +31,7 @@ t.test('keeps a share of the memory for settlements', (t) => {
   t.end();
 });
 
-async function openSubject(
-  t: Test,
-  description: { text: string },
-  allowEviction: boolean,
-  further: Pick<ServerWatchOptions, 'findFurtherProblem'> = {},
-) {
+async function openSubject(t: Test, description: Described, allowEviction: boolean) {
   const redis = openRedis(await openDescribedServer(t, description), { info: () => {}, warn: () => {} });
   t.teardown(() => redis.disconnect());
   const lines: string[] = [];
@@ -54,9 +44,24 @@ async function openSubject(
     poll = work;
     return () => {};
   };
-  const watch = watchRedisServer(redis, { log, allowEviction, every, ...further });
+  let restarts = 0;
+  const watch = watchRedisServer(redis, {
+    key: 'tg:{0}:open',
+    streamKey: 'tg:{0}:u',
+    streamCapBytes: 1000,
+    log,
+    allowEviction,
+    every,
+    onRestart: () => {
+      restarts += 1;
+    },
+  });
   t.teardown(() => watch.close());
-  return { watch, lines, poll: async () => poll() };
+  const reconnect = async (): Promise<void> => {
+    redis.disconnect(true);
+    await new Promise<void>((resolve) => redis.once('ready', () => resolve()));
+  };
+  return { watch, lines, poll: async () => poll(), reconnect, restarts: () => restarts };
 }
 
 t.test('is not ready when the server evicts', async (t) => {
@@ -87,9 +92,51 @@ t.test('notices when the memory fills up and when it is free again', async (t) =
   t.equal(watch.hasHeadroom(), true);
 });
 
-t.test('is not ready when there is a further reason', async (t) => {
-  const further = { findFurtherProblem: async () => 'laid out otherwise' };
-  const { watch } = await openSubject(t, { text: info({}) }, false, further);
-  await t.rejects(watch.ready, /laid out otherwise/);
-  t.equal(watch.isFit(), false);
+t.test('closes the shard while its usage rows take more memory than they may', async (t) => {
+  const description: Described = { text: info({}), streamBytes: 1000 };
+  const { watch, poll } = await openSubject(t, description, false);
+  await watch.ready;
+  t.equal(watch.isStreamFull(), false);
+  description.streamBytes = 1001;
+  await poll();
+  t.equal(watch.isStreamFull(), true);
+  description.streamBytes = 0;
+  await poll();
+  t.equal(watch.isStreamFull(), false);
+});
+
+t.test('tells when another process answers, or after a reconnect one that hides which it is', async (t) => {
+  const description = { text: info({ run_id: 'first' }) };
+  const { watch, poll, reconnect, restarts } = await openSubject(t, description, false);
+  await watch.ready;
+  const seen: number[] = [];
+  for (const runId of ['first', 'second', 'second', '', '']) {
+    description.text = info({ run_id: runId });
+    await reconnect();
+    await poll();
+    seen.push(restarts());
+  }
+  t.same(seen, [0, 1, 1, 2, 3]);
+  await poll();
+  t.equal(restarts(), 3, 'a connection that held leads to the same process');
+  description.text = info({ run_id: 'third' });
+  await poll();
+  t.equal(restarts(), 4, 'a Cluster changes its master under a connection that holds');
+  watch.close();
+  description.text = info({ run_id: 'fourth' });
+  await reconnect();
+  await poll();
+  t.equal(restarts(), 4, 'nobody watches any longer');
+});
+
+t.test('says again that the server is not fit only when that changes', async (t) => {
+  const description = { text: info({ maxmemory_policy: 'allkeys-lru', run_id: 'r' }) };
+  const { watch, lines, poll } = await openSubject(t, description, false);
+  await t.rejects(watch.ready, /allkeys-lru/);
+  await poll();
+  await poll();
+  t.equal(lines.length, 1);
+  description.text = info({ run_id: 'r' });
+  await poll();
+  t.equal(watch.isFit(), true, 'it was mended while we ran');
 });

@@ -1,15 +1,15 @@
 /** Engines on a real Redis, under a key prefix of their own, with a clock that the test moves. */
-import type { Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import type { Every } from '../../src/admission/clock.ts';
 import {
   createRedisEngine,
   type AdmissionLog,
   type RedisEngine,
-  usageStreamKey,
   type RedisEngineOptions,
 } from '../../src/admission/redis-engine.ts';
+import { usageStreamKey } from '../../src/admission/redis-keys.ts';
 import type { UsageRecord } from '../../src/contract/flow.ts';
-import { openRedis } from '../../src/platform/redis.ts';
+import { openRedis, type RedisClient } from '../../src/platform/redis.ts';
 import { startMs, suiteTimes, type EngineWorld, type Replica } from './engine-world.ts';
 
 export const redisUrl = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379';
@@ -23,7 +23,12 @@ end
 
 export type LogLine = { level: 'info' | 'warn' | 'error'; message: string; details: object };
 
-export type RedisReplica = Replica & { engine: RedisEngine; limiter: Redis; background: Redis; lines: LogLine[] };
+export type RedisReplica = Replica & {
+  engine: RedisEngine;
+  limiter: RedisClient;
+  background: RedisClient;
+  lines: LogLine[];
+};
 
 export type RedisWorld = Omit<EngineWorld, 'createReplica'> & {
   keyPrefix: string;
@@ -48,7 +53,7 @@ export type ReplicaOptions = Partial<RedisEngineOptions> & { url?: string };
 export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<RedisWorld> {
   const { clock = 'fixed', rows: rowsFrom = 'sink', boundMs = 250 } = options;
   const keyPrefix = `tg-test-${process.pid}-${Math.random().toString(36).slice(2)}:`;
-  const admin = openRedis(redisUrl, { info: () => {}, warn: () => {} }, { commandTimeoutMs: 10_000 });
+  const admin = new Redis(redisUrl, { commandTimeout: 10_000 });
   const replicas: RedisReplica[] = [];
   let nowMs = startMs;
   await new Promise<void>((resolve) => admin.once('ready', () => resolve()));
@@ -120,7 +125,7 @@ export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<R
     const found: string[] = [];
     for await (const page of admin.scanStream({ match: `${keyPrefix}*`, count: 1000 }))
       found.push(...(page as string[]));
-    return found.filter((name) => !/:(?:test-clock|shards)$/.test(name)).sort();
+    return found.filter((name) => !name.endsWith(':test-clock')).sort();
   }
 
   return {
@@ -143,7 +148,7 @@ export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<R
         limiter.disconnect();
         background.disconnect();
       }
-      const left = [...(await keys()), `${keyPrefix}shards`, `${keyPrefix}{0}:test-clock`];
+      const left = [...(await keys()), `${keyPrefix}{0}:test-clock`];
       await admin.unlink(...left);
       admin.disconnect();
     },

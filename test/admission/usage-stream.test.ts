@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { usageStreamKey } from '../../src/admission/redis-engine.ts';
+import { usageStreamKey } from '../../src/admission/redis-keys.ts';
 import { usageRank } from '../../src/contract/flow.ts';
 import { admitRequest, range, requestId, settlement, usageRecord } from './engine-world.ts';
 import { openRedisWorld, type RedisWorld } from './redis-world.ts';

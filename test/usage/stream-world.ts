@@ -1,10 +1,9 @@
 /** A usage stream on a real Redis under a key prefix of its own, and drains over it that the test can disturb. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import type { Test } from 'tap';
 import type { UsageRecord } from '../../src/contract/flow.ts';
-import { openRedis } from '../../src/platform/redis.ts';
+import { openRedis, type RedisClient } from '../../src/platform/redis.ts';
 import { createStreamDrain, type StreamDrain, type StreamDrainOptions } from '../../src/usage/stream-drain.ts';
 import { createStreamGroup, type StreamGroup, type StreamLag } from '../../src/usage/stream-group.ts';
 import type { UsageDeadLetter } from '../../src/store/usage-dead-letters.ts';
@@ -15,7 +14,7 @@ export const redisUrl = process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379';
 
 export type DrainSubject = StreamDrain & {
   consumer: string;
-  connection: Redis;
+  connection: RedisClient;
   written: UsageRecord[];
   letters: UsageDeadLetter[];
   lags: StreamLag[];
@@ -24,7 +23,7 @@ export type DrainSubject = StreamDrain & {
 
 export type StreamWorld = {
   stream: string;
-  admin: Redis;
+  admin: RedisClient;
   add: (record: UsageRecord) => Promise<string>;
   addAll: (records: readonly UsageRecord[]) => Promise<void>;
   /** Fields as they are, for entries that no gateway would write. */
@@ -95,7 +94,7 @@ export async function openStreamWorld(t: Test): Promise<StreamWorld> {
   };
 }
 
-export async function openReady(name: string): Promise<Redis> {
+export async function openReady(name: string): Promise<RedisClient> {
   const redis = openRedis(redisUrl, silentLog, { name, commandTimeoutMs: 10_000, socketTimeoutMs: 10_000 });
   await new Promise<void>((resolve) => redis.once('ready', () => resolve()));
   return redis;
