@@ -125,7 +125,7 @@ t.test('tells when another process answers, or after a reconnect one that hides 
   watch.close();
   description.text = info({ run_id: 'fourth' });
   await reconnect();
-  await poll();
+  await reconnect();
   t.equal(restarts(), 4, 'nobody watches any longer');
 });
 

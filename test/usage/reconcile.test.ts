@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import t from 'tap';
-import { usageStreamKey } from '../../src/admission/redis-engine.ts';
+import { usageStreamKey } from '../../src/admission/redis-keys.ts';
 import { createInProcessEngine } from '../../src/admission/in-process-engine.ts';
 import type { AdmitRequest, BudgetCheck, GovernedEngine } from '../../src/contract/admission.ts';
 import { usageRank, type UsageRecord } from '../../src/contract/flow.ts';
