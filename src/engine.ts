@@ -226,8 +226,27 @@ function createRowLedger(
     onWritten: (records) => countWritten(metrics, records),
     onFailure: (error, waitingRows) =>
       log.warn({ err: error, waiting_rows: waitingRows }, 'usage rows wait for the database'),
-    onPoison: (record, error) => log.error({ err: error, record }, 'the database refuses a usage row'),
+    onPoison(record, error) {
+      log.error({ err: error, record }, 'the database refuses a usage row');
+      void keepDeadLetter(record, error);
+    },
   });
+
+  async function keepDeadLetter(record: UsageRecord, error: unknown): Promise<void> {
+    const { requestId, rank } = record;
+    const letter = {
+      streamId: `ledger ${requestId} ${rank}`,
+      requestId,
+      payload: JSON.stringify(record),
+      error: error instanceof Error ? error.message : String(error),
+    };
+    try {
+      await insertUsageDeadLetters(database.db, [letter]);
+      metrics.deadLetters.inc();
+    } catch (cause) {
+      log.error({ err: cause, request_id: requestId }, 'a refused usage row is in the log alone');
+    }
+  }
 }
 
 function countWritten(metrics: Metrics, records: readonly UsageRecord[]): void {

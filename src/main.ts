@@ -22,6 +22,10 @@ const commands: Record<string, Entry> = {
     summary: 'create and list users',
     load: async () => (await import('./commands/table.ts')).users,
   },
+  ledger: {
+    summary: 'show usage records without a row, and try them again',
+    load: async () => (await import('./commands/table.ts')).ledger,
+  },
   config: {
     summary: 'write, check and print the configuration',
     load: async () => (await import('./commands/table.ts')).config,

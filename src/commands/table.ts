@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import type { LoadConfig } from './arguments.ts';
 import { createConfigCommand } from './config.ts';
 import { createKeysCommand } from './keys.ts';
+import { createLedgerCommand } from './ledger.ts';
 import { createMigrateCommand } from './migrate.ts';
 import { createUsersCommand } from './users.ts';
 
@@ -11,5 +12,6 @@ const load: LoadConfig = (flags) => loadConfig({ ...known, flags });
 
 export const config = createConfigCommand(known);
 export const keys = createKeysCommand({ loadConfig: load });
+export const ledger = createLedgerCommand({ loadConfig: load });
 export const migrate = createMigrateCommand({ loadConfig: load });
 export const users = createUsersCommand({ loadConfig: load });

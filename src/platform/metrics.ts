@@ -138,7 +138,7 @@ export function createMetrics() {
     }),
     deadLetters: new Counter({
       name: 'tollgate_usage_dead_letter_total',
-      help: 'Entries of the usage stream that no row could be made of.',
+      help: 'Usage records that no row could be made of.',
       registers,
     }),
     budgetDrift: new Counter({

@@ -2,8 +2,8 @@
  * Entries of the usage stream that could not become rows, kept for a person to look at. Whatever they hold is made
  * storable first: a dead letter that the database refuses would be delivered for ever.
  */
-import { sql } from 'kysely';
-import type { Store } from './schema.ts';
+import { type Selectable, sql } from 'kysely';
+import type { Store, UsageDlqTable } from './schema.ts';
 
 export type UsageDeadLetter = {
   /** The stream's key and the entry's id. A second letter about the same entry changes nothing. */
@@ -16,7 +16,8 @@ export type UsageDeadLetter = {
 
 export type StoredUsageDeadLetter = UsageDeadLetter & { id: string; atMs: number };
 
-const longestPayload = 65_536;
+/** As long as a record may be, so that a letter can be tried again whole. */
+const longestPayload = 262_144;
 const longestLabel = 1_000;
 
 export async function insertUsageDeadLetters(db: Store, letters: readonly UsageDeadLetter[]): Promise<void> {
@@ -38,14 +39,37 @@ export async function insertUsageDeadLetters(db: Store, letters: readonly UsageD
 /** Newest first. */
 export async function listUsageDeadLetters(db: Store, limit: number): Promise<readonly StoredUsageDeadLetter[]> {
   const rows = await db.selectFrom('usage_dlq').selectAll().orderBy('id', 'desc').limit(limit).execute();
-  return rows.map((row) => ({
+  return rows.map(letterOf);
+}
+
+/** Oldest first, or the one with this id. */
+export async function findUsageDeadLetters(
+  db: Store,
+  wanted: { id: string } | { afterId: string; limit: number },
+): Promise<readonly StoredUsageDeadLetter[]> {
+  const letters = db.selectFrom('usage_dlq').selectAll();
+  const found =
+    'id' in wanted
+      ? letters.where('id', '=', wanted.id)
+      : letters.where('id', '>', wanted.afterId).orderBy('id').limit(wanted.limit);
+  return (await found.execute()).map(letterOf);
+}
+
+/** False: somebody else has deleted it. */
+export async function deleteUsageDeadLetter(db: Store, id: string): Promise<boolean> {
+  const { numDeletedRows } = await db.deleteFrom('usage_dlq').where('id', '=', id).executeTakeFirstOrThrow();
+  return numDeletedRows > 0n;
+}
+
+function letterOf(row: Selectable<UsageDlqTable>): StoredUsageDeadLetter {
+  return {
     id: String(row.id),
     atMs: row.at.getTime(),
     streamId: row.stream_id,
     requestId: row.request_id,
     payload: row.payload,
     error: row.error,
-  }));
+  };
 }
 
 /** Deletes at most `batchRows` and gives how many it were. */

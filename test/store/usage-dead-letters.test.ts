@@ -30,11 +30,11 @@ testBothKinds(t, async (t, { db }) => {
 
   t.test('makes storable what Postgres would refuse', async (t) => {
     await insertUsageDeadLetters(db, [
-      { streamId: 'tg:{0}:u 5-0', requestId: 'a\0b\ud800', payload: '\u{1F600}'.repeat(50_000), error: 'x\0' },
+      { streamId: 'tg:{0}:u 5-0', requestId: 'a\0b\ud800', payload: '\u{1F600}'.repeat(200_000), error: 'x\0' },
     ]);
     const [stored] = await listUsageDeadLetters(db, 1);
     t.match(stored, { requestId: 'a\uFFFDb\uFFFD', error: 'x\uFFFD' });
-    t.equal(stored?.payload.length, 65_536);
+    t.equal(stored?.payload.length, 262_144);
     t.ok(stored?.payload.isWellFormed());
   });
 
