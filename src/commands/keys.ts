@@ -30,7 +30,7 @@ import {
 import { commandLog } from './command-log.ts';
 import type { Command, CommandIo, Invocation } from './command.ts';
 import { openStore, type OpenStore } from './open-store.ts';
-import { publishChange, sayPublished } from './publish-change.ts';
+import { publishChange, type Published, sayPublished } from './publish-change.ts';
 
 export type KeysCommandOptions = { loadConfig: LoadConfig; clock?: () => number };
 
@@ -203,7 +203,13 @@ async function changeKey(store: OpenStore, { action, id, nowMs, values, io, conf
   }
   const published = change === null ? 'done' : await publishChange(store, change, { config, io });
   if (values['json'] === true) io.stdout(`${JSON.stringify({ publicId: key.publicId, status, published })}\n`);
-  else io.stderr(`The key ${key.prefix} (${key.name}) is ${status}. ${sayPublished(published)}\n`);
+  else io.stderr(`The key ${key.prefix} (${key.name}) is ${status}. ${sayInForce(published, action)}\n`);
+}
+
+/** Servers remember a refusal for a moment, so that a bad key cannot make them ask the database each time. */
+function sayInForce(published: Published, action: Change['action']): string {
+  if (action === 'enable' && published === 'done') return 'In force within 5 seconds.';
+  return sayPublished(published);
 }
 
 async function findOneKey(db: Store, id: string): Promise<KeySummary> {

@@ -76,6 +76,8 @@ const preload = pathToFileURL(join(import.meta.dirname, 'failpoint.ts')).href;
 const gatewayYaml = `
 tiers:
   wide: { price: 0, rpm: 1m, tpm: 1000m, concurrency: 2000, history: 7d, models: "*" }
+  narrow: { rpm: 3, models: "*" }
+  strict: { models: "*", hard_revoke: true, strict_leases: true }
 `;
 
 export async function openWorld(t: Test): Promise<World> {
