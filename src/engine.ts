@@ -1,7 +1,8 @@
 /**
  * Which admission engine, and by which way its rows reach Postgres. With Redis: the rows leave inside the script, and a
- * drain reads them from the stream; the ledger in memory only takes what Redis does not answer. Without: a journal on
- * disk knows of every admission and settlement first, and the ledger writes the rows and how far it came in one step.
+ * drain reads them from the stream; the ledger in memory, with a spool on disk, only takes what Redis does not answer.
+ * Without: a journal on disk knows of every admission and settlement first, and the ledger writes the rows and how far
+ * it came in one step.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -13,10 +14,11 @@ import { openJournal } from './admission/journal.ts';
 import { createJournaledEngine } from './admission/journaled-engine.ts';
 import { createLimiterState } from './admission/limiter-state.ts';
 import { createRedisEngine } from './admission/redis-engine.ts';
+import { openRowSpool } from './admission/row-spool.ts';
 import { openLeasesKey, usageStreamKey } from './admission/redis-keys.ts';
 import { findLayoutInUse, removeLayout } from './admission/shard-layout.ts';
 import type { GatewayConfig } from './config/types.ts';
-import type { GovernedEngine } from './contract/admission.ts';
+import type { GovernedEngine, UsageSink } from './contract/admission.ts';
 import type { UsageRecord } from './contract/flow.ts';
 import { openDataFolder } from './platform/data-folder.ts';
 import type { Logger } from './platform/logger.ts';
@@ -71,6 +73,7 @@ async function openJournaled(options: EngineOptions): Promise<OpenedEngine> {
   const { journal, recovered, levels } = await openJournal({
     folder,
     log,
+    durability: config.durability,
     readCursor: (journalId) => readJournalCursor(database.db, journalId),
   }).catch((error: unknown) => {
     lock.release();
@@ -118,17 +121,18 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
   const { shards, streamEntries, streamBytes, sentinelPassword } = config.redis;
   const connect = (name: string, timeouts: { commandTimeoutMs?: number; socketTimeoutMs?: number } = {}): RedisClient =>
     openRedis(url, log, { name, ...timeouts, sentinelPassword: sentinelPassword?.reveal() });
-  const ledger = createRowLedger(options, (records) => insertUsageEvents(database.db, records));
+  const fallback = openFallback(options);
   const background = connect('tollgate-background', { commandTimeoutMs: 2000 });
-  await claimLayout(options, background).catch((error: unknown) => {
+  await claimLayout(options, background).catch(async (error: unknown) => {
     background.disconnect();
+    await fallback.close(0);
     throw error;
   });
   const limiter = connect('tollgate-limiter');
   const engine = createRedisEngine({
     limiter,
     background,
-    sink: ledger,
+    sink: fallback,
     log,
     keyPrefix,
     shards,
@@ -161,14 +165,45 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
     engine,
     // Each shard by its own key: in a Cluster every master that holds one must answer.
     pingRedis: () => Promise.all(shardNumbers.map((shard) => limiter.exists(openLeasesKey(keyPrefix, shard)))),
-    depth: () => ledger.depth(),
+    depth: () => fallback.depth(),
     async close(deadlineMs) {
       await engine.close();
       await untilEmpty(() => waitingRows(limiter, streams), emptyStreamMs);
       await drain.stop();
-      await closeLedger(ledger, deadlineMs, log);
+      await fallback.close(deadlineMs);
       limiter.disconnect();
       background.disconnect();
+    },
+  };
+}
+
+type Fallback = UsageSink & { depth(): number; close(deadlineMs: number): Promise<void> };
+
+/** What Redis does not take goes straight to Postgres, and is on the local disk until it is there. */
+function openFallback(options: EngineOptions): Fallback {
+  const { config, database, log } = options;
+  const ledger = createRowLedger(options, (records) => insertUsageEvents(database.db, records), noteWritten);
+  const spool = openRowSpool({
+    folder: join(config.dataDirectory, 'spool'),
+    log,
+    durability: config.durability,
+    onFound(records) {
+      for (const record of records) ledger.append(record);
+    },
+  });
+  function noteWritten(): void {
+    if (ledger.depth() === 0) spool.allWritten();
+  }
+  return {
+    append(record) {
+      spool.keep(record);
+      ledger.append(record);
+    },
+    hasRoom: () => ledger.hasRoom() && spool.hasRoom(),
+    depth: () => ledger.depth(),
+    async close(deadlineMs) {
+      await closeLedger(ledger, deadlineMs, log);
+      await spool.close();
     },
   };
 }
@@ -216,6 +251,7 @@ async function untilEmpty(length: () => Promise<number>, deadlineMs: number): Pr
 function createRowLedger(
   { database, log, metrics }: EngineOptions,
   insert: (records: readonly UsageRecord[], journalPosition: number | null) => Promise<void>,
+  onLeft: () => void = () => undefined,
 ): Ledger {
   return createLedger({
     insert,
@@ -223,12 +259,15 @@ function createRowLedger(
     intervalMs: 100,
     capRows: ledgerCapRows,
     retryMs: 200,
-    onWritten: (records) => countWritten(metrics, records),
+    onWritten(records) {
+      countWritten(metrics, records);
+      onLeft();
+    },
     onFailure: (error, waitingRows) =>
       log.warn({ err: error, waiting_rows: waitingRows }, 'usage rows wait for the database'),
     onPoison(record, error) {
       log.error({ err: error, record }, 'the database refuses a usage row');
-      void keepDeadLetter(record, error);
+      void keepDeadLetter(record, error).then(onLeft);
     },
   });
 

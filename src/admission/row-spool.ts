@@ -21,7 +21,7 @@ export type RowSpoolOptions = Pick<OpenJournalOptions, 'durability'> & {
   folder: string;
   log: JournalLog;
   /** Rows that a dead process has left. They are kept here until `allWritten`. */
-  onFound(records: readonly UsageRecord[]): void;
+  onFound: (records: readonly UsageRecord[]) => void;
   capBytes?: number;
   /** How often the disk is looked at for what the dead have left, and cleared of what is written. */
   upkeepMs?: number;

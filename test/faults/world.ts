@@ -48,6 +48,8 @@ export type GatewayOptions = {
   databaseUrl?: string;
   /** Where it kills itself, on the way of the first request whose model name holds the mark. */
   failpoint?: { name: Failpoint; mark: string };
+  /** One of `temporaryFolder`, for a gateway that is started again where another has ended. */
+  folder?: string;
   /** Gives the process before it is ready, and with an address only from `ready`. */
   isLate?: boolean;
 };
@@ -97,7 +99,8 @@ export async function openWorld(t: Test): Promise<World> {
     databaseProxy,
     upstream,
     driver,
-    startGateway: (options = {}) => startGateway(t, upstream, { stores, folder: temporaryFolder(t) }, options),
+    startGateway: (options = {}) =>
+      startGateway(t, upstream, { stores, folder: options.folder ?? temporaryFolder(t) }, options),
     command: (...words) => runCommand(words, { stores, folder: temporaryFolder(t) }),
     async createKey(name, limits = {}) {
       const { token, keyId } = await issueKey(database.db, {
