@@ -16,6 +16,7 @@ import { defaultKeyPrefix } from './admission/redis-keys.ts';
 import { tellAuthChange } from './auth/auth-change.ts';
 import { createKeyAuthenticator } from './auth/key-authenticator.ts';
 import { createOutboxWorker } from './auth/outbox-worker.ts';
+import { createSealer } from './auth/sealed-text.ts';
 import type { GatewayConfig, ProviderConfig } from './config/types.ts';
 import type { ProviderAdapter } from './contract/provider.ts';
 import { createAdmissionGate } from './gateway/admission-gate.ts';
@@ -65,6 +66,8 @@ export type AppOptions = {
   /** Connections for keys and for the ledger alone, so that neither waits behind anything else; `database` stands in. */
   pools?: { auth: Kysely<StoreSchema>; drain: Kysely<StoreSchema> };
   pepper: string;
+  /** The root that stored credentials are sealed under. */
+  secret: string;
   log: Logger;
   /** How often the clocks of running requests are looked at. */
   sweepMs?: number;
@@ -117,7 +120,11 @@ export async function createApp(options: AppOptions): Promise<App> {
       else log.error({ dependency: dep, err: error }, 'a store does not answer');
     },
   });
-  const { providers, close: closeProviders } = openProviders(config.providers, adapterOf, log);
+  const { providers, close: closeProviders } = openProviders(config.providers, {
+    adapterOf,
+    sealer: createSealer(options.secret),
+    log,
+  });
   const router = createRouter({
     catalogue: config.catalogue,
     aliases: config.aliases,
@@ -146,7 +153,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     metrics,
     spentNanoUsd: (accountId, budget, atMs) => spentNanoUsd(database.db, { accountId, ...budget }, atMs),
   });
-  const serveChat = createChatCorridor({ router, gate, relay, metrics });
+  const serveChat = createChatCorridor({ isStrict: config.strict, router, gate, relay, metrics });
   const revocations = createRevocationWatch({
     running: () => runningExchanges(watchdog),
     gate,

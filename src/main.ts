@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line: one table of commands, each imported only when it runs. `serve` is what no command means. */
+import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import type { Command, CommandIo } from './commands/command.ts';
 
@@ -26,6 +27,10 @@ const commands: Record<string, Entry> = {
     summary: 'show usage records without a row, and try them again',
     load: async () => (await import('./commands/table.ts')).ledger,
   },
+  credentials: {
+    summary: "keep an account's own provider keys",
+    load: async () => (await import('./commands/table.ts')).credentials,
+  },
   config: {
     summary: 'write, check and print the configuration',
     load: async () => (await import('./commands/table.ts')).config,
@@ -37,8 +42,9 @@ const commands: Record<string, Entry> = {
 };
 
 const io: CommandIo = {
-  stdout: (text) => process.stdout.write(text),
-  stderr: (text) => process.stderr.write(text),
+  stdout: (said) => process.stdout.write(said),
+  stderr: (said) => process.stderr.write(said),
+  readStdin: () => text(process.stdin),
 };
 
 process.exitCode = await run(process.argv.slice(2));

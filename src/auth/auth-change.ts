@@ -5,7 +5,7 @@
  */
 import type { GovernedEngine } from '../contract/admission.ts';
 import { createUuidV7 } from '../platform/uuid.ts';
-import { setAccountTier } from '../store/accounts.ts';
+import { raiseAccountVersion, setAccountTier } from '../store/accounts.ts';
 import { setKeyStatus } from '../store/api-keys.ts';
 import { type AuthChange, deleteAuthChange, insertAuthChange } from '../store/auth-outbox.ts';
 import type { KeyStatus, Store } from '../store/schema.ts';
@@ -37,6 +37,14 @@ export async function changeAccountTier(
   { tier, nowMs }: { tier: string; nowMs: number },
 ): Promise<AuthChange> {
   const accountVersion = await setAccountTier(trx, accountId, tier);
+  const change = { id: createUuidV7(nowMs), accountId, accountVersion, key: null };
+  await insertAuthChange(trx, change, nowMs);
+  return change;
+}
+
+/** Inside a transaction, for a change of what belongs to the account beside its row. */
+export async function changeAccountBelongings(trx: Store, accountId: string, nowMs: number): Promise<AuthChange> {
+  const accountVersion = await raiseAccountVersion(trx, accountId);
   const change = { id: createUuidV7(nowMs), accountId, accountVersion, key: null };
   await insertAuthChange(trx, change, nowMs);
   return change;

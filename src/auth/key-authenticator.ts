@@ -231,6 +231,8 @@ function principalOf(row: KeyRow, tier: Tier): Principal {
     keyLimits: Object.freeze({ ...row.limits }),
     keyModels: row.allowedModels === null ? '*' : Object.freeze([...row.allowedModels]),
     authVersion: Object.freeze({ account: row.accountVersion, key: row.keyVersion }),
+    ...(row.strict ? { isStrict: true } : {}),
+    ...(row.ownCredentials === null ? {} : { ownCredentials: Object.freeze(row.ownCredentials) }),
   });
 }
 

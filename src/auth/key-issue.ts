@@ -29,6 +29,8 @@ export type KeyRequest = Owner & {
   /** null: whatever the tier allows. */
   models?: readonly string[] | null;
   scopes?: readonly string[];
+  /** Refuses what a model does not support instead of dropping it. */
+  strict?: boolean;
   expiresAtMs?: number | null;
   /** Who asked, for the audit log; the program itself unless said. */
   actor?: string;
@@ -106,7 +108,16 @@ export async function ensureOwner(trx: Store, owner: Owner): Promise<EnsuredOwne
 type Issue = { token: string; publicId: string; owner: EnsuredOwner; request: KeyRequest };
 
 async function storeKey(trx: Store, { token, publicId, owner, request }: Issue): Promise<string | null> {
-  const { name, pepper, limits = unlimited, models = null, scopes = [], expiresAtMs = null, nowMs } = request;
+  const {
+    name,
+    pepper,
+    limits = unlimited,
+    models = null,
+    scopes = [],
+    strict = false,
+    expiresAtMs = null,
+    nowMs,
+  } = request;
   const keyId = createUuidV7(nowMs);
   const isInserted = await insertKey(trx, {
     id: keyId,
@@ -120,6 +131,7 @@ async function storeKey(trx: Store, { token, publicId, owner, request }: Issue):
     limits,
     allowedModels: models,
     scopes,
+    strict,
     expiresAtMs,
     createdAtMs: nowMs,
   });
@@ -133,7 +145,7 @@ async function storeKey(trx: Store, { token, publicId, owner, request }: Issue):
     action: 'key.create',
     targetKind: 'key',
     targetId: publicId,
-    detail: { name, limits, models, scopes, expiresAtMs },
+    detail: { name, limits, models, scopes, strict, expiresAtMs },
   });
   return keyId;
 }

@@ -5,6 +5,8 @@ import type { ParseArgsOptionsConfig } from 'node:util';
 export type CommandIo = {
   stdout(text: string): void;
   stderr(text: string): void;
+  /** All of the standard input: for secrets, which belong neither into a shell's history nor into a list of processes. */
+  readStdin(): Promise<string>;
 };
 
 export type Invocation = {

@@ -43,6 +43,7 @@ export const serve: Command = {
         database: store,
         ...(pools === null ? {} : { pools }),
         pepper: store.pepper,
+        secret: store.secret,
         log,
       });
       collectProcessMetrics(app.metrics);

@@ -62,15 +62,16 @@ function readRegistered(id: string, entry: Entry | undefined, context: Context):
       ? readBaseUrl(id, entry, context)
       : readEnvironmentUrl(fromEnvironment, { id, variable, report });
   const isKeyless = known.keylessProviderIds.includes(id);
+  const ownKeys = readFlag(id, entry, { ...context, name: 'own_keys' });
   const isSwitchedOn = Object.hasOwn(builtIn, id)
     ? builtIn[id] === true
-    : keys.length > 0 || (isKeyless && (entry !== undefined || fromEnvironment !== undefined));
+    : keys.length > 0 || ownKeys || (isKeyless && (entry !== undefined || fromEnvironment !== undefined));
   if (!isSwitchedOn) return null;
   // Whoever sets a process's environment may reach its network anyway.
-  const allowPrivate = fromEnvironment !== undefined || readAllowPrivate(id, entry, context);
+  const allowPrivate = fromEnvironment !== undefined || readFlag(id, entry, { ...context, name: 'allow_private' });
   const declared = known.settings?.[id] ?? {};
   const settings = readProviderSettings(id, entry, { ...context, prefix, declared });
-  return { id, dialect: null, baseUrl, keys, settings, allowPrivate };
+  return { id, dialect: null, baseUrl, keys, settings, allowPrivate, ownKeys };
 }
 
 function readDeclared(id: string, entry: Entry, context: Context): ProviderConfig | null {
@@ -94,10 +95,11 @@ function readDeclared(id: string, entry: Entry, context: Context): ProviderConfi
   const keys = readKeys(id, entry, { ...context, prefix: null });
   refuseUnknownSettings(id, entry, { ...context, declared: {} });
   const baseUrl = readBaseUrl(id, entry, context);
-  const allowPrivate = readAllowPrivate(id, entry, context);
+  const allowPrivate = readFlag(id, entry, { ...context, name: 'allow_private' });
   // A key that is written and empty is one that the environment did not deliver; no key at all is an open endpoint.
-  const isUndelivered = keys.length === 0 && (entry.key !== undefined || entry.keys !== undefined);
-  return isUndelivered ? null : { id, dialect: entry.dialect, baseUrl, keys, settings: {}, allowPrivate };
+  const ownKeys = readFlag(id, entry, { ...context, name: 'own_keys' });
+  const isUndelivered = keys.length === 0 && !ownKeys && (entry.key !== undefined || entry.keys !== undefined);
+  return isUndelivered ? null : { id, dialect: entry.dialect, baseUrl, keys, settings: {}, allowPrivate, ownKeys };
 }
 
 function readBaseUrl(id: string, entry: Entry | undefined, { file, report }: Context): string | null {
@@ -125,10 +127,15 @@ function readEnvironmentUrl(
   return parsed.value;
 }
 
-function readAllowPrivate(id: string, entry: Entry | undefined, { file, report }: Context): boolean {
-  if (entry?.allow_private === undefined) return false;
-  const path = ['providers', id, 'allow_private'];
-  const parsed = parseFlag(entry.allow_private);
+function readFlag(
+  id: string,
+  entry: Entry | undefined,
+  { name, file, report }: Context & { name: 'allow_private' | 'own_keys' },
+): boolean {
+  const written = entry?.[name];
+  if (written === undefined) return false;
+  const path = ['providers', id, name];
+  const parsed = parseFlag(written);
   const value = parsed.ok && parsed.value;
   report.record(path, String(value), formatPlace(file.place(path)));
   return value;

@@ -85,6 +85,9 @@ const Endpoint = Type.Object(
     base_url: Type.Optional(text('expected an http or https URL', 'Where the API is, up to and with its /v1.')),
     dialect: Type.Optional(text('expected the name of a dialect', 'Makes this a private endpoint of that dialect.')),
     allow_private: Type.Optional(flag('Permits loopback and private addresses.')),
+    own_keys: Type.Optional(
+      flag('Accounts may bring a key of their own, which is then used instead of ours. Default false.'),
+    ),
   },
   {
     ...closed,
@@ -243,6 +246,9 @@ export const GatewayFile = Type.Object(
     ),
     redis: Type.Optional(Redis),
     secret: Type.Optional(text('expected text', 'At least 32 characters; all key hashes depend on it.')),
+    strict: Type.Optional(
+      flag('Refuse parameters that a model does not support instead of dropping and reporting them. Default false.'),
+    ),
     demo: Type.Optional(flag('The built-in provider that needs no key. Default on, in production off.')),
     catalogue: Type.Optional(text('expected a path', 'The catalogue, relative to this file. Default models.yaml.')),
     providers: Type.Optional(

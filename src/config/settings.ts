@@ -174,6 +174,7 @@ export function readSettings(sources: Sources, defaults: { isProduction: boolean
       { variable: 'TOLLGATE_DEMO', written: content.demo, parse: parseFlag, fallback: !isProduction },
       sources,
     ),
+    strict: read('.strict', { written: content.strict, parse: parseFlag, fallback: false }, sources),
     trustProxy: readTrustProxy(sources),
     redis: readRedis(sources),
     timeouts: readTimeouts(sources),

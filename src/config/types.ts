@@ -28,6 +28,8 @@ export type ProviderConfig = {
   settings: Readonly<Record<string, string>>;
   /** Loopback and private addresses are refused unless this is set. */
   allowPrivate: boolean;
+  /** An account's own key for this provider is used where it has brought one. */
+  ownKeys: boolean;
 };
 
 export type Timeouts = {
@@ -84,6 +86,8 @@ export type GatewayConfig = {
   aliases: Readonly<Record<string, readonly string[]>>;
   tiers: Readonly<Record<string, Tier>>;
   catalogue: readonly ModelSpec[];
+  /** Parameters that a model does not support are refused, not dropped. */
+  strict: boolean;
   /** The built-in provider that needs no key. */
   demo: boolean;
   /** What `config print` shows: dotted path to value (secrets redacted) and origin (`flag`, `env NAME`, `file:line:column`, `default`). */

@@ -32,6 +32,10 @@ export type Principal = {
   tier: Tier;
   keyLimits: MoneyLimits;
   keyModels: ModelAllowance;
+  /** Refuses what would be dropped, whatever the request says. */
+  isStrict?: boolean;
+  /** Sealed keys of providers that the account brought itself, by provider. */
+  ownCredentials?: Readonly<Record<string, string>>;
   authVersion: { account: number; key: number };
 };
 

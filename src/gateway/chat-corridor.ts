@@ -19,7 +19,14 @@ import type { Flow } from './flow.ts';
 import type { Relay } from './relay.ts';
 import { openRecord } from './settle.ts';
 
-export type ChatCorridorOptions = { router: Router; gate: AdmissionGate; relay: Relay; metrics: Metrics };
+export type ChatCorridorOptions = {
+  /** For every request: refuse what would be dropped. */
+  isStrict: boolean;
+  router: Router;
+  gate: AdmissionGate;
+  relay: Relay;
+  metrics: Metrics;
+};
 
 export type ChatCall = {
   requestId: string;
@@ -29,6 +36,7 @@ export type ChatCall = {
   /** The principal as the primary knows it now; throws what to tell when there is none. */
   reload(): Promise<Principal>;
   rawBody: Buffer;
+  /** Asked for by the request itself. */
   isStrict: boolean;
   deadlineMs: number | null;
   client: ServerResponse;
@@ -58,8 +66,10 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
       const route = chargeableRoute(router.resolve(request.model, principal), principal);
       const prices = route.targets.map(({ model }) => model?.price ?? null);
       const plan = planAdmission(principal, { inputTokens, outputTokens: mostOutputTokens(request, route), prices });
+      const isStrict = call.isStrict || options.isStrict || principal.isStrict === true;
       const flow: Flow = {
         ...call,
+        isStrict,
         principal,
         endpoint,
         request,

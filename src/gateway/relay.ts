@@ -8,27 +8,18 @@ import type { Timeouts } from '../config/types.ts';
 import { gatewayError, GatewayError } from '../contract/errors.ts';
 import type { Target } from '../contract/flow.ts';
 import type { JsonObject } from '../contract/json.ts';
-import type { ChatEndpoint, ProviderAdapter, RequestEdit, RequestRewrite } from '../contract/provider.ts';
-import type { Credentials, RequestHeaders } from '../upstream/credentials.ts';
+import type { ChatEndpoint, RequestEdit, RequestRewrite } from '../contract/provider.ts';
+import type { RequestHeaders } from '../upstream/credentials.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { playScript } from '../upstream/scripted.ts';
 import { upstreamBody } from './body-edit.ts';
 import type { AttemptResult } from './attempt.ts';
 import { Exchange } from './exchange.ts';
 import { newOutcome, type Flow, type Outcome } from './flow.ts';
+import type { Provider } from './providers.ts';
 import { createReplySteps } from './reply.ts';
 import { isWorthAnotherTarget, withRetryAdvice } from './retry.ts';
 import type { Watchdog } from './watchdog.ts';
-
-/** A provider that is on: its adapter and where and as whom we reach it. */
-export type Provider = {
-  adapter: ProviderAdapter;
-  origin: string;
-  /** Path of the base URL, without a trailing slash. */
-  basePath: string;
-  allowPrivate: boolean;
-  credentials: Credentials;
-};
 
 export type RelayOptions = {
   providers: ReadonlyMap<string, Provider>;
@@ -112,8 +103,9 @@ export function createRelay(options: RelayOptions): Relay {
 
   function adapt(flow: Flow, target: Target, endpoint: ChatEndpoint): RequestEdit | RequestRewrite {
     const edit = endpoint.request(flow.request.body, target);
-    const [param] = edit.dropped;
-    if (param === undefined || !flow.isStrict) return edit;
+    const [dropped] = edit.dropped;
+    if (dropped === undefined || !flow.isStrict) return edit;
+    const param = dropped.replace(/\(.*$/s, '');
     throw gatewayError('unsupportedParameter', {
       message: `The model \`${flow.route.publicModel}\` does not support \`${param}\`, and strict mode was asked for. Leave it out or choose another model.`,
       param,
@@ -124,6 +116,7 @@ export function createRelay(options: RelayOptions): Relay {
 
   function send(flow: Flow, sending: Sending, outcome: Outcome): Exchange {
     const { target, provider, endpoint, edit } = sending;
+    const credentials = provider.credentialsFor(flow.principal);
     const context = {
       publicModel: flow.route.publicModel,
       includeUsage: flow.request.includeUsage || !flow.request.stream,
@@ -157,7 +150,8 @@ export function createRelay(options: RelayOptions): Relay {
       exchange.attach(playScript(script, exchange));
       return exchange;
     }
-    const { origin, allowPrivate, credentials } = provider;
+    const { origin, allowPrivate } = provider;
+
     const request = { origin, path: provider.basePath + path, body };
     const headers = credentials.headersFor({ ...request, headers: extraHeaders });
     if (headers instanceof Promise) {

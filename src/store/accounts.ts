@@ -55,6 +55,17 @@ export async function findOwnedAccount(db: Store, userId: string): Promise<Accou
   return row ?? null;
 }
 
+/** Gives the raised version, for a change that is not in the account's own row. */
+export async function raiseAccountVersion(db: Store, accountId: string): Promise<number> {
+  const { version } = await db
+    .updateTable('accounts')
+    .set((expression) => ({ auth_version: expression('auth_version', '+', 1) }))
+    .where('id', '=', accountId)
+    .returning('auth_version as version')
+    .executeTakeFirstOrThrow();
+  return version;
+}
+
 /** Gives the raised version: whatever a replica remembers of the account's keys is old from now on. */
 export async function setAccountTier(db: Store, accountId: string, tier: string): Promise<number> {
   const { version } = await db

@@ -16,7 +16,10 @@ export type KeyRow = {
   /** null: whatever the tier allows. */
   allowedModels: readonly string[] | null;
   expiresAtMs: number | null;
+  strict: boolean;
   tier: string;
+  /** Sealed, by provider; null: the account brought none. */
+  ownCredentials: Readonly<Record<string, string>> | null;
   accountStatus: AccountStatus;
   accountVersion: number;
 };
@@ -34,6 +37,7 @@ export type NewKey = {
   limits: Limits;
   allowedModels: readonly string[] | null;
   scopes: readonly string[];
+  strict?: boolean;
   expiresAtMs: number | null;
   createdAtMs: number;
 };
@@ -73,9 +77,14 @@ export async function findKeyByPublicId(db: Store, publicId: string): Promise<Ke
       'api_keys.limits',
       'api_keys.allowed_models as allowedModels',
       'api_keys.expires_at as expiresAt',
+      'api_keys.strict',
       'accounts.tier',
       'accounts.status as accountStatus',
       'accounts.auth_version as accountVersion',
+      sql<Record<string, string> | null>`(
+        select jsonb_object_agg(provider, sealed) from provider_credentials
+        where provider_credentials.account_id = api_keys.account_id
+      )`.as('ownCredentials'),
     ])
     .where('api_keys.public_id', '=', publicId)
     .executeTakeFirst();
@@ -101,6 +110,7 @@ export async function insertKey(db: Store, key: NewKey): Promise<boolean> {
       limits: JSON.stringify(key.limits),
       allowed_models: key.allowedModels === null ? null : JSON.stringify(key.allowedModels),
       scopes: JSON.stringify(key.scopes),
+      strict: key.strict ?? false,
       expires_at: key.expiresAtMs === null ? null : new Date(key.expiresAtMs),
       created_at: new Date(key.createdAtMs),
     })

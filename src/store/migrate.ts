@@ -57,6 +57,7 @@ const ownTables = [
   'usage_rollups_hour',
   'usage_events',
   'audit_log',
+  'provider_credentials',
   'api_keys',
   'members',
   'users',

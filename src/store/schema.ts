@@ -55,10 +55,19 @@ export type ApiKeysTable = {
   /** null: whatever the tier allows. */
   allowed_models: ColumnType<readonly string[] | null, string | null | undefined, string | null>;
   scopes: ColumnType<readonly string[], string | undefined, string>;
+  strict: Defaulted<boolean>;
   expires_at: OptionalTime;
   created_at: Time;
   last_used_at: OptionalTime;
   revoked_at: OptionalTime;
+};
+
+export type ProviderCredentialsTable = {
+  account_id: string;
+  provider: string;
+  sealed: string;
+  last4: string;
+  created_at: Time;
 };
 
 export type UsageEventsTable = {
@@ -177,6 +186,7 @@ export type StoreSchema = {
   users: UsersTable;
   members: MembersTable;
   api_keys: ApiKeysTable;
+  provider_credentials: ProviderCredentialsTable;
   usage_events: UsageEventsTable;
   usage_rollups_hour: UsageRollupsHourTable;
   usage_upkeep: UsageUpkeepTable;

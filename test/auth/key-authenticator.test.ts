@@ -21,6 +21,8 @@ function keyRow(changes: Partial<KeyRow> = {}): KeyRow {
     secretHash: hashApiKey(pepper, token),
     pepperId: pepperIdOf(pepper),
     status: 'active',
+    strict: false,
+    ownCredentials: null,
     keyVersion: 3,
     limits: none,
     allowedModels: null,

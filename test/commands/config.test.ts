@@ -22,6 +22,7 @@ async function run(
     stderr: (text: string) => {
       stderr += text;
     },
+    readStdin: () => Promise.resolve(''),
   };
   const command = createConfigCommand({ ...known, environment, workingDirectory: sandbox.directory });
   const code = await command.run({ positionals: words, values, io });

@@ -67,8 +67,14 @@ t.test('strict mode refuses what would otherwise be dropped and reported', async
   const strict = await post(gateway, token, body, { headers: { 'x-tollgate-strict': 'true' } });
   t.equal(strict.status, 400);
   t.match(await strict.json(), { error: { code: 'unsupported_parameter', param: 'prompt_cache_key' } });
+  const strictKey = await gateway.createKey('plus', { strict: true });
+  t.equal((await post(gateway, strictKey.token, body)).status, 400, 'by the key');
   t.equal(upstream.requests.length, 1);
-  t.match(await gateway.rows(2), [{ status: 'ok' }, { status: 'not_dispatched' }]);
+  t.match(await gateway.rows(3), [{ status: 'ok' }, { status: 'not_dispatched' }, { status: 'not_dispatched' }]);
+  const strictGateway = await startGateway(t, { yaml: `strict: true\n${yaml}` });
+  const { token: other } = await strictGateway.createKey();
+  t.equal((await post(strictGateway, other, body)).status, 400, 'by the configuration');
+  t.equal((await post(strictGateway, other, { ...body, prompt_cache_key: undefined })).status, 200);
 });
 
 t.test('a stream that outlives the drain is told so in-band, and its row says why', async (t) => {

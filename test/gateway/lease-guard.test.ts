@@ -62,7 +62,7 @@ async function startWorld(
     authorize: (secret) => adapter.authorize(secret),
     signing: undefined,
   });
-  const provider = { adapter, origin, basePath: pathname, allowPrivate: true, credentials };
+  const provider = { adapter, origin, basePath: pathname, allowPrivate: true, credentialsFor: () => credentials };
   const relay = createRelay({
     providers: new Map([['house', provider]]),
     upstream: client,

@@ -15,7 +15,7 @@ tiers:
   pro:  { price: 49, rpm: 100, concurrency: 10, history: 30d, models: "*" }
 `;
 
-export async function runCommand(command: Command, words: readonly string[]): Promise<Outcome> {
+export async function runCommand(command: Command, words: readonly string[], stdin = ''): Promise<Outcome> {
   const { values, positionals } = parseArgs({ args: [...words], options: command.options, allowPositionals: true });
   const said = { stdout: '', stderr: '' };
   const code = await command.run({
@@ -23,7 +23,11 @@ export async function runCommand(command: Command, words: readonly string[]): Pr
     values: Object.fromEntries(
       Object.entries(values).filter((entry): entry is [string, string | boolean] => !Array.isArray(entry[1])),
     ),
-    io: { stdout: (text) => void (said.stdout += text), stderr: (text) => void (said.stderr += text) },
+    io: {
+      stdout: (text) => void (said.stdout += text),
+      stderr: (text) => void (said.stderr += text),
+      readStdin: () => Promise.resolve(stdin),
+    },
   });
   return { code, ...said };
 }

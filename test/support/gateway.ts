@@ -18,7 +18,10 @@ export type TestGateway = {
   app: App;
   database: TestDatabase;
   /** A key of a fresh account; the token is ready for a bearer header. */
-  createKey(tier?: string, more?: { limits?: Partial<MoneyLimits>; models?: readonly string[] }): Promise<TestKey>;
+  createKey(
+    tier?: string,
+    more?: { limits?: Partial<MoneyLimits>; models?: readonly string[]; strict?: boolean },
+  ): Promise<TestKey>;
   /** Rows of the ledger, once as many as expected are there. */
   rows(count: number): Promise<Record<string, unknown>[]>;
   /** The one row of a reply, by its `x-request-id`; undefined when none comes. */
@@ -45,7 +48,7 @@ export type GatewayOptions = {
   redis?: RedisSettings;
 };
 
-const secret = 'a-secret-for-tests-of-32-characters';
+export const secret = 'a-secret-for-tests-of-32-characters';
 
 const tiers = `
 tiers:
@@ -76,7 +79,16 @@ export async function startGateway(t: Test, options: GatewayOptions = {}): Promi
   const { pepper, pepperId } = derivePepper(secret);
   const prefix = options.redis === undefined ? {} : { redisKeyPrefix: options.redis.keyPrefix };
   const beat = options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs };
-  const app = await createApp({ config, database, pepper, log, sweepMs: options.sweepMs ?? 20, ...beat, ...prefix });
+  const app = await createApp({
+    config,
+    database,
+    pepper,
+    secret,
+    log,
+    sweepMs: options.sweepMs ?? 20,
+    ...beat,
+    ...prefix,
+  });
   if (options.redis !== undefined) await untilReady(app);
   await app.server.listen({ host: '127.0.0.1', port: 0 });
   const address = app.server.server.address();
@@ -111,6 +123,7 @@ export async function startGateway(t: Test, options: GatewayOptions = {}): Promi
         limits: { requestsPerMinute: null, tokensPerMinute: null, concurrency: null, ...more.limits },
         allowedModels: more.models ?? null,
         scopes: [],
+        strict: more.strict ?? false,
         expiresAtMs: null,
         createdAtMs: Date.now(),
       });
