@@ -63,7 +63,7 @@ async function check(t: Test, options: GatewayOptions): Promise<void> {
     t.equal(late.headers.get('retry-after'), null);
     t.match(await late.json(), { error: { message: /API key is used up.*does not reset/ } });
     const other = await gateway.createKey('daily', { limits: { budgets: { total: 5_000_000 } } });
-    await spend({ accountId: other.accountId, keyId: key.keyId }, 0.006);
+    await spend({ accountId: other.accountId, keyId: randomUUID() }, 0.006);
     t.equal((await ask(other.token)).status, 200);
   });
 
@@ -106,6 +106,24 @@ async function check(t: Test, options: GatewayOptions): Promise<void> {
     await Promise.all(racing);
     t.equal(statuses.filter((status) => status === 200).length, 20);
   });
+
+  await t.test(
+    'finds the sums of the engine equal to the rows after all that, and mends one that is not',
+    async (t) => {
+      const { app, database } = gateway;
+      const drifts = async () =>
+        (await app.metrics.budgetDrift.get()).values.map(({ labels, value }) => ({ labels, value }));
+      const reconcile = () => app.reconcileBudgets(database.db, AbortSignal.timeout(60_000));
+      await reconcile();
+      t.same(await drifts(), []);
+      const key = await gateway.createKey('daily');
+      t.equal((await ask(key.token)).status, 200);
+      await spend(key, 0.25);
+      await reconcile();
+      t.same(await drifts(), [{ labels: { more: 'rows' }, value: 0.25 }]);
+      t.equal((await ask(key.token)).status, 429, 'the row that nobody had charged counts now');
+    },
+  );
 }
 
 t.test('passes over a fallback without a price, and holds the dearest of the others', async (t) => {
