@@ -31,6 +31,9 @@ export type OwnLeasesOptions = {
   onLost: (count: number) => void;
 };
 
+/** To notice the end, to ask once more and to cut: by the server's clock the slot must not be another's before. */
+const marginMs = 1_000;
+
 export type OwnLeases = ReturnType<typeof createOwnLeases>;
 
 export function createOwnLeases(options: OwnLeasesOptions) {
@@ -46,7 +49,7 @@ export function createOwnLeases(options: OwnLeasesOptions) {
       plan,
       progressTokens: 0,
       isDispatched: false,
-      deadlineMs: askedAtMs + leaseMs,
+      deadlineMs: deadlineAfter(askedAtMs),
       async renew() {
         if (await renewOne(request.id, own, 'limiter')) onLost(1);
         return nowMs() <= own.deadlineMs;
@@ -54,6 +57,8 @@ export function createOwnLeases(options: OwnLeasesOptions) {
     };
     requests.set(request.id, own);
   }
+
+  const deadlineAfter = (askedAtMs: number): number => askedAtMs + leaseMs - marginMs;
 
   function remove(id: string): PackedPlan | undefined {
     const own = requests.get(id);
@@ -92,7 +97,7 @@ export function createOwnLeases(options: OwnLeasesOptions) {
     const askedAtMs = nowMs();
     const reply = await own.shard[connection].submit(operation);
     if (reply.kind !== 'answered') return undefined;
-    if (reply.reply[0] === 'OK') own.deadlineMs = Math.max(own.deadlineMs, askedAtMs + leaseMs);
+    if (reply.reply[0] === 'OK') own.deadlineMs = Math.max(own.deadlineMs, deadlineAfter(askedAtMs));
     return reply.reply[0];
   }
 
