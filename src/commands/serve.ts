@@ -8,6 +8,7 @@ import { createLogger, type Logger } from '../platform/logger.ts';
 import { collectProcessMetrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
 import { listKeys } from '../store/api-keys.ts';
+import { awaitDatabase } from './await-database.ts';
 import type { Command, CommandIo } from './command.ts';
 import { openPools } from './open-pools.ts';
 import { openStore, type OpenStore } from './open-store.ts';
@@ -31,6 +32,7 @@ export const serve: Command = {
       isPretty: config.environment === 'development' && process.stdout.isTTY,
     });
     for (const warning of config.warnings) log.warn({ warning }, 'configuration');
+    if (config.databaseUrl !== null) await awaitDatabase(config.databaseUrl.reveal(), log);
     const store = await openStore(config, { log });
     const releaseReplica = await holdAlone(config, log);
     const { pools, close: closePools } = await openPools(config, log);

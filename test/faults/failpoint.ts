@@ -29,6 +29,9 @@ export const failpoints = [
 
 export type Failpoint = (typeof failpoints)[number];
 
+/** Of the usage stream: the size at which the product closes admission, and a size that a test can reach. */
+const [productCap, testCap] = ['1000000', process.env['FAILPOINT_STREAM_CAP']];
+
 /** In the output of the process that dies. */
 export const firedLine = (point: Failpoint, details: object = {}): string =>
   `failpoint ${point} ${JSON.stringify(details)}\n`;
@@ -37,6 +40,7 @@ export const firedLine = (point: Failpoint, details: object = {}): string =>
 const point = failpoints.find((name) => name === process.env['FAILPOINT']);
 const mark = process.env['FAILPOINT_MARK'] ?? '';
 if (point !== undefined) arm(point);
+if (testCap !== undefined) lowerStreamCap(testCap);
 
 function arm(armed: Failpoint): void {
   watchScriptCalls(armed);
@@ -131,6 +135,20 @@ function dieBeforeFanOut(command: Command, args: readonly string[]): void {
     );
   const details = { admitted: markersOf('orphaned'), settled: markersOf('ok') };
   if (details.admitted.length > 0 && details.settled.length > 0) void command.promise.then(() => die(details));
+}
+
+function lowerStreamCap(cap: string): void {
+  wrap(
+    Redis.prototype,
+    'evalsha',
+    (evalsha) =>
+      function send(...args) {
+        return evalsha.apply(
+          this,
+          args.map((arg) => (arg === productCap ? cap : arg)),
+        );
+      },
+  );
 }
 
 function watchUpstream(armed: Failpoint): void {

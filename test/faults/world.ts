@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -27,6 +27,10 @@ export type OwnRedis = {
   /** A connection of the test's own. */
   admin: Redis;
   signal: (name: 'SIGSTOP' | 'SIGCONT') => void;
+  /** From now on it keeps an append-only file, which its disk gets once a second. */
+  appendEverySecond: () => Promise<void>;
+  /** What a power cut does: the last second of its file is gone. It comes back at the same address. */
+  loseLastSecond: () => Promise<void>;
 };
 
 export type Gateway = {
@@ -50,6 +54,8 @@ export type GatewayOptions = {
   failpoint?: { name: Failpoint; mark: string };
   /** One of `temporaryFolder`, for a gateway that is started again where another has ended. */
   folder?: string;
+  /** Rows that the usage stream holds before admission closes. */
+  streamCap?: number;
   /** Gives the process before it is ready, and with an address only from `ready`. */
   isLate?: boolean;
 };
@@ -137,19 +143,52 @@ async function startOwnRedis(t: Test): Promise<OwnRedis> {
     throw new Error('redis-server or valkey-server is needed: these tests freeze one of their own');
   const server = await redisService.start(found.program);
   const admin = new Redis(server.url, { lazyConnect: true });
-  const signal = (name: 'SIGSTOP' | 'SIGCONT'): void => {
-    if (server.pid !== undefined) process.kill(server.pid, name);
+  let pid = server.pid;
+  const signal = (name: NodeJS.Signals): void => {
+    if (pid !== undefined) process.kill(pid, name);
   };
+  let successor: ChildProcess | null = null;
   t.teardown(async () => {
     admin.disconnect();
-    signal('SIGCONT');
+    if (successor === null) signal('SIGCONT');
+    successor?.kill('SIGKILL');
     await server.stop();
   });
   admin.on('error', () => {
     // It is frozen and stopped on purpose.
   });
   await admin.connect();
-  return { url: server.url, admin, signal };
+
+  async function loseLastSecond(): Promise<void> {
+    const [, directory = ''] = await admin.config('GET', 'dir');
+    const folder = join(directory, 'appendonlydir');
+    const increments = readdirSync(folder).filter((name) => name.includes('.incr.'));
+    const path = join(folder, increments.at(-1) ?? '');
+    const { size } = statSync(path);
+    await delay(1000);
+    signal('SIGKILL');
+    pid = undefined;
+    await eventually(async () => admin.status !== 'ready', 10_000);
+    truncateSync(path, size);
+    const { port } = new URL(server.url);
+    const args = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'yes', '--dir', directory];
+    successor = spawn(found?.program ?? '', args, { stdio: 'ignore' });
+    alive.add(successor);
+    pid = successor.pid;
+    await eventually(async () => admin.status === 'ready', 20_000);
+  }
+
+  return {
+    url: server.url,
+    admin,
+    signal,
+    async appendEverySecond() {
+      await admin.config('SET', 'appendfsync', 'everysec');
+      await admin.config('SET', 'appendonly', 'yes');
+      await eventually(async () => /aof_rewrite_in_progress:0/.test(await admin.info('persistence')), 10_000);
+    },
+    loseLastSecond,
+  };
 }
 
 export function temporaryFolder(t: Test): string {
@@ -185,15 +224,17 @@ export async function startGateway(
   place: Place,
   options: GatewayOptions = {},
 ): Promise<Gateway> {
-  const { failpoint, isLate = false } = options;
+  const { failpoint, streamCap, isLate = false } = options;
+  const needsPreload = failpoint !== undefined || streamCap !== undefined;
   const provider = { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url };
-  const child = spawn(process.execPath, [...(failpoint === undefined ? [] : ['--import', preload]), main, 'serve'], {
+  const child = spawn(process.execPath, [...(needsPreload ? ['--import', preload] : []), main, 'serve'], {
     env: {
       ...environmentOf(place),
       ...provider,
       ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
       ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
       ...(failpoint === undefined ? {} : { FAILPOINT: failpoint.name, FAILPOINT_MARK: failpoint.mark }),
+      ...(streamCap === undefined ? {} : { FAILPOINT_STREAM_CAP: String(streamCap) }),
       PORT: '0',
     },
     stdio: ['ignore', 'pipe', 'pipe'],
