@@ -170,7 +170,7 @@ export class Exchange implements UpstreamHandler, Watched {
   #sweep(nowMs: number): void {
     this.#noteProgress(nowMs);
     this.#tellProgress(nowMs);
-    if (!this.#lease.isWaiting && this.#lease.mustWait(nowMs)) this.#lease.wait(() => undefined);
+    if (!this.#isEnding && !this.#lease.isWaiting && this.#lease.mustWait(nowMs)) this.#lease.wait(() => undefined);
     const { deadlineMs, startedMonotonicMs } = this.flow;
     const ageMs = nowMs - startedMonotonicMs;
     if (deadlineMs !== null && ageMs > deadlineMs) this.#timeOut(cutError('clientDeadline'), 'total_timeout');
@@ -189,9 +189,9 @@ export class Exchange implements UpstreamHandler, Watched {
     if (!this.#isOver) this.#timeOut(cutError('drain'), 'drained');
   }
 
-  /** The key of this request is no longer good. */
+  /** The key of this request is no longer good. A reply that is complete and only has to leave is not held back. */
   revoke(error: GatewayError): void {
-    if (!this.#isOver) this.#timeOut(error, 'revoked');
+    if (!this.#isOver && !this.#isEnding) this.#timeOut(error, 'revoked');
   }
 
   /** Without a stream the status line comes when the whole reply is ready, so only the total clock counts. */

@@ -247,3 +247,18 @@ t.test('a client that leaves while its reply waits is settled at once', async (t
   t.match(await outcome, { ending: 'client_abort' });
   lease.renewals[0]?.(true);
 });
+
+t.test('a reply that is complete and only has to reach its client is not cut for its lease', async (t) => {
+  const content = 'x'.repeat(30 * 1024 * 1024);
+  const { lease, reply, outcome } = await startWorld(t, {
+    stream: false,
+    strictLeases: true,
+    answer: (_request, response) => sendJson(response, completion(content)),
+  });
+  const response = await reply;
+  lease.deadlineMs = 0;
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  t.same(lease.renewals, []);
+  t.ok((await response.text()).includes(content));
+  t.match(await outcome, { ending: 'complete', isLeaseLost: false });
+});
