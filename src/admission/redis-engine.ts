@@ -81,6 +81,7 @@ export interface RedisEngine extends GovernedEngine {
 
 const backgroundBoundMs = 2000;
 const sameLineMs = 5000;
+const lateShardsMs = 1000;
 const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
@@ -269,8 +270,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     return reply.kind === 'answered' ? reply.reply : null;
   }
 
-  // In a Cluster one master that is away must not keep the accounts of the others out.
-  const ready = Promise.race(shards.map(({ server }) => server.ready));
+  const ready = untilFit(shards.map(({ server }) => server.ready));
   ready.catch(() => {});
   return {
     admit,
@@ -305,6 +305,13 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     close,
     ready,
   };
+}
+
+/** In a Cluster one master that is away must not keep the accounts of the others out for longer than a moment. */
+async function untilFit(servers: readonly Promise<void>[]): Promise<void> {
+  const all = Promise.all(servers);
+  const moment = Promise.any(servers).then(() => new Promise((resolve) => setTimeout(resolve, lateShardsMs).unref()));
+  await Promise.race([all, moment]);
 }
 
 /** Shards may share a server: what the first has said of it is not said again for each of the others. */
