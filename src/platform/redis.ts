@@ -78,11 +78,22 @@ function connect(address: RedisAddress, options: OpenRedisOptions): RedisClient 
   });
 }
 
+/**
+ * A slot that is being moved key by key is half on one master and half on another, and a script sees only one half. It
+ * must not begin anew on the other: as with TRYAGAIN the answer is a later one, when the slot has arrived.
+ */
+class WholeSlotCluster extends Cluster {
+  override handleError(error: Error, ttl: { value?: unknown }, handlers: unknown): void {
+    const isHalf = error.message.startsWith('ASK ');
+    super.handleError(isHalf ? new Error(`TRYAGAIN ${error.message}`) : error, ttl, handlers);
+  }
+}
+
 function openCluster(
   nodes: readonly { host: string; port: number }[],
   redisOptions: ReturnType<typeof commonOptions>,
 ): Cluster {
-  return new Cluster([...nodes], {
+  return new WholeSlotCluster([...nodes], {
     redisOptions,
     enableOfflineQueue: false,
     scaleReads: 'master',

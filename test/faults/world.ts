@@ -50,6 +50,8 @@ export type GatewayOptions = {
   /** In place of the proxies in front of the world's own stores. */
   redisUrl?: string;
   databaseUrl?: string;
+  /** Into how many shards the limits in Redis are divided. */
+  redisShards?: number;
   /** Where it kills itself, on the way of the first request whose model name holds the mark. */
   failpoint?: { name: Failpoint; mark: string };
   /** One of `temporaryFolder`, for a gateway that is started again where another has ended. */
@@ -59,6 +61,8 @@ export type GatewayOptions = {
   /** Gives the process before it is ready, and with an address only from `ready`. */
   isLate?: boolean;
 };
+
+export type TestKey = { name: string; token: string; keyId: string; accountId: string };
 
 export type World = {
   database: TestDatabase;
@@ -70,7 +74,7 @@ export type World = {
   startGateway: (options?: GatewayOptions) => Promise<Gateway>;
   /** The command line, in a process of its own; what it said, or an error when it fails. */
   command: (...words: string[]) => Promise<string>;
-  createKey: (name: string, limits?: Partial<Limits>) => Promise<{ name: string; token: string; keyId: string }>;
+  createKey: (name: string, limits?: Partial<Limits>) => Promise<TestKey>;
   rows: () => Promise<UsageRow[]>;
 };
 
@@ -109,7 +113,7 @@ export async function openWorld(t: Test): Promise<World> {
       startGateway(t, upstream, { stores, folder: options.folder ?? temporaryFolder(t) }, options),
     command: (...words) => runCommand(words, { stores, folder: temporaryFolder(t) }),
     async createKey(name, limits = {}) {
-      const { token, keyId } = await issueKey(database.db, {
+      const { token, keyId, account } = await issueKey(database.db, {
         email: `${name}@example.com`,
         tier: 'wide',
         name,
@@ -117,7 +121,7 @@ export async function openWorld(t: Test): Promise<World> {
         limits: { ...unlimited, ...limits },
         nowMs: Date.now(),
       });
-      return { name, token, keyId };
+      return { name, token, keyId, accountId: account.id };
     },
     rows: () => readRows(database),
   };
@@ -232,6 +236,7 @@ export async function startGateway(
       ...environmentOf(place),
       ...provider,
       ...(options.redisUrl === undefined ? {} : { REDIS_URL: options.redisUrl }),
+      ...(options.redisShards === undefined ? {} : { REDIS_SHARDS: String(options.redisShards) }),
       ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
       ...(failpoint === undefined ? {} : { FAILPOINT: failpoint.name, FAILPOINT_MARK: failpoint.mark }),
       ...(streamCap === undefined ? {} : { FAILPOINT_STREAM_CAP: String(streamCap) }),
