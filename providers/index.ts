@@ -1,5 +1,6 @@
 /** The registry: one line per provider. Everything else that knows a provider's name lives in that provider's own file. */
 import type { ProviderAdapter } from '../src/contract/provider.ts';
+import { anthropic } from './anthropic.ts';
 import { demo } from './demo.ts';
 import { openai } from './openai.ts';
 import { together } from './together.ts';
@@ -8,6 +9,7 @@ export { createDeclaredProvider, dialects, type DeclaredProvider, type Dialect }
 
 export const registry = {
   openai,
+  anthropic,
   together,
   demo,
 } satisfies Record<string, ProviderAdapter>;

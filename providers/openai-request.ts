@@ -11,11 +11,12 @@ import { editMessages } from './openai-request-messages.ts';
 import { editTools } from './openai-request-tools.ts';
 
 /** Values that ask for nothing: taken out without a word where the parameter itself cannot stay. */
-function asksForNothing(key: string, value: JsonValue): boolean {
+export function asksForNothing(key: string, value: JsonValue): boolean {
   if (Array.isArray(value)) {
     return value.length === 0 || (key === 'modalities' && value.length === 1 && value[0] === 'text');
   }
   if (key === 'n') return value === 1;
+  if (key === 'presence_penalty' || key === 'frequency_penalty' || key === 'top_logprobs') return value === 0;
   if (key === 'parallel_tool_calls') return value === true;
   return value === false || (isJsonObject(value) && Object.keys(value).length === 0);
 }

@@ -8,13 +8,13 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/j
 /** More tokens than any context holds: such a figure is a fault upstream, and an estimate is nearer to the truth. */
 const absurdTokens = 100_000_000;
 
-function count(value: JsonValue | undefined): number | null {
+export function tokenCount(value: JsonValue | undefined): number | null {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < absurdTokens ? value : null;
 }
 
 function firstCount(...values: (JsonValue | undefined)[]): number {
   for (const value of values) {
-    const figure = count(value);
+    const figure = tokenCount(value);
     if (figure !== null) return figure;
   }
   return 0;
@@ -30,8 +30,8 @@ function usageFigures(body: JsonObject): JsonObject | null {
 }
 
 export function normaliseUsage(figures: JsonObject): Usage | null {
-  const promptTokens = count(figures.prompt_tokens);
-  const visibleTokens = count(figures.completion_tokens);
+  const promptTokens = tokenCount(figures.prompt_tokens);
+  const visibleTokens = tokenCount(figures.completion_tokens);
   if (promptTokens === null || visibleTokens === null) return null;
   // A total above the sum holds output that the vendor left out of its completion figure: reasoning.
   const hiddenTokens = Math.max(0, firstCount(figures.total_tokens) - promptTokens - visibleTokens);

@@ -145,7 +145,7 @@ t.test('init writes a configuration that starts, with a secret of its own', asyn
   t.notMatch(text, /DEMO_API_KEY/);
   const config = loadConfig({
     ...known,
-    providerIds: ['openai', 'together', 'demo'],
+    providerIds: ['openai', 'anthropic', 'together', 'demo'],
     environment: { TOLLGATE_SECRET: secret },
     workingDirectory: sandbox.directory,
   });

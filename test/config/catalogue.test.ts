@@ -44,6 +44,7 @@ t.test('ships prices in whole pico-USD per token', (t) => {
     input: 3_000_000,
     cachedInput: 300_000,
     cacheWrite: 3_750_000,
+    longCacheWrite: 6_000_000,
     output: 15_000_000,
     reasoning: 15_000_000,
   });

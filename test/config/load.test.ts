@@ -8,7 +8,7 @@ t.test('starts when there is no file of its own and no environment', (t) => {
   const { directory } = createSandbox(t);
   rmSync(join(directory, 'config'), { recursive: true });
   const config = loadConfig({
-    providerIds: ['openai', 'together', 'demo'],
+    providerIds: ['openai', 'anthropic', 'together', 'demo'],
     keylessProviderIds: ['demo'],
     dialects: known.dialects,
     environment: {},

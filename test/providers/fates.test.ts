@@ -4,10 +4,10 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { createDeclaredProvider, dialects, registry } from '../../providers/index.ts';
+import type { ModelSpec } from '../../src/contract/flow.ts';
 import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
-import type { ParameterFate, ProviderAdapter, RequestEdit } from '../../src/contract/provider.ts';
+import type { ParameterFate, ProviderAdapter, RequestEdit, RequestRewrite } from '../../src/contract/provider.ts';
 import { thrownBy } from '../support/json-at.ts';
-import { editOf } from '../support/sent-body.ts';
 
 const packageFolder = dirname(createRequire(import.meta.url).resolve('openai'));
 const types = readFileSync(join(packageFolder, 'resources/chat/completions/completions.d.ts'), 'utf8');
@@ -40,16 +40,21 @@ const samples: Record<string, JsonObject> = {
   'messages.file_data': user({ type: 'file', file: { file_data: 'data:', filename: 'a' } }),
   'messages.file_id': user({ type: 'file', file: { file_id: 'f' } }),
   'messages.cache_marks': user({ type: 'text', text: 'x', prompt_cache_breakpoint: {} }),
-  'messages.reasoning_history': { messages: [{ role: 'assistant', content: 'x', reasoning_content: 'y' }] },
+  'messages.reasoning_history': {
+    messages: [
+      { role: 'assistant', content: 'x', reasoning_content: 'y' },
+      { role: 'user', content: 'z' },
+    ],
+  },
   'tools.strict': { tools: [{ type: 'function', function: { name: 'f', strict: true } }] },
   'tools.custom': { tools: [{ type: 'custom', custom: { name: 'c' } }] },
   tools: { tools: [named] },
   tool_choice: { tools: [named], tool_choice: 'required' },
+  parallel_tool_calls: { tools: [named], parallel_tool_calls: false },
   modalities: { modalities: ['text', 'audio'] },
   functions: { functions: [{ name: 'f' }] },
   ...Object.fromEntries(
     Object.entries<JsonValue>({
-      parallel_tool_calls: false,
       response_format: { type: 'json_object' },
       temperature: 1,
       top_p: 1,
@@ -80,19 +85,41 @@ const samples: Record<string, JsonObject> = {
   ),
 };
 
-function edit(adapter: ProviderAdapter, sample: JsonObject): RequestEdit {
+/** A model that lacks nothing, for the rows that depend on it. */
+const able: ModelSpec = {
+  id: 'p/m',
+  providerId: 'p',
+  upstreamModel: 'm',
+  name: 'M',
+  contextTokens: 100_000,
+  maxOutputTokens: 10_000,
+  inputModalities: [],
+  outputModalities: [],
+  supportedParameters: [],
+  price: null,
+  abilities: { sampling: 'both', topK: true },
+  created: 0,
+};
+
+function adapted(adapter: ProviderAdapter, sample: JsonObject): RequestEdit | RequestRewrite {
   if (adapter.endpoints.chat === undefined) throw new Error('no chat endpoint');
   const body = { model: 'm', messages: [{ role: 'user', content: 'x' }], ...sample };
-  return editOf(adapter.endpoints.chat.request(body, { upstreamModel: 'm', model: null }));
+  return adapter.endpoints.chat.request(body, { upstreamModel: 'm', model: able });
 }
 
 function isTrue(adapter: ProviderAdapter, sample: JsonObject, fate: ParameterFate): boolean {
   if (fate === 'refused') {
-    const thrown = thrownBy(() => edit(adapter, sample));
+    const thrown = thrownBy(() => adapted(adapter, sample));
     return thrown instanceof Error && 'code' in thrown && thrown.code === 'unsupported_parameter';
   }
-  const { dropped, remove, set } = edit(adapter, sample);
+  const change = adapted(adapter, sample);
+  const { dropped } = change;
   if (fate === 'dropped') return dropped.length === 1;
+  if ('body' in change) {
+    const isWritten = JSON.stringify(change) !== JSON.stringify(adapted(adapter, {}));
+    return dropped.length === 0 && (isWritten || fate === 'consumed' || fate === 'by-model');
+  }
+  const { remove, set } = change;
   if (fate === 'emulated') return dropped.length === 0 && Object.keys(set).length > 0;
   return dropped.length === 0 && remove.length === 0 && Object.keys(set).length === 0;
 }

@@ -1,0 +1,55 @@
+/** One Messages request under construction. The caller's body is only read. */
+import { gatewayError } from '../src/contract/errors.ts';
+import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
+import type { AdapterTarget } from '../src/contract/provider.ts';
+import { abilitiesOf, outputTokensOf, type ClaudeAbilities } from './anthropic-abilities.ts';
+
+export type Block = JsonObject;
+
+/** Where a thing stands in the caller's body, in the two forms that are shown: reports and errors. */
+export type Place = { path: string; param: string };
+
+export class MessagesDraft {
+  readonly source: JsonObject;
+  readonly target: AdapterTarget;
+  readonly abilities: ClaudeAbilities;
+  readonly maxOutputTokens: number;
+  readonly body: JsonObject = {};
+  readonly dropped: string[] = [];
+  readonly betas = new Set<string>();
+  readonly system: Block[] = [];
+  /** Names of tools that the history calls. */
+  readonly calledTools = new Set<string>();
+  /** True: the last answer calls tools and its thinking is lost, so the model may not think now. */
+  hasLostThinking = false;
+
+  constructor(source: JsonObject, target: AdapterTarget) {
+    this.source = source;
+    this.target = target;
+    this.abilities = abilitiesOf(target);
+    this.maxOutputTokens = outputTokensOf(target);
+  }
+
+  /** Null counts as absent. */
+  value(key: string): JsonValue | undefined {
+    return this.source[key] ?? undefined;
+  }
+
+  drop(path: string): void {
+    this.dropped.push(path);
+  }
+
+  get isThinking(): boolean {
+    const { thinking } = this.body;
+    return isJsonObject(thinking) && thinking.type !== 'disabled';
+  }
+}
+
+export const textOf = (value: JsonValue | undefined): string => (typeof value === 'string' ? value : '');
+
+export const objectsIn = (value: JsonValue | undefined): JsonObject[] =>
+  Array.isArray(value) ? value.filter(isJsonObject) : [];
+
+export function refuseValue(param: string, message: string): never {
+  throw gatewayError('invalidValue', { message, param });
+}

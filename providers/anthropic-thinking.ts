@@ -1,0 +1,97 @@
+/** How much the model thinks before it answers: by effort, or by a budget in tokens. Spec: fidelity 4.4, 4.5. */
+import { isJsonObject } from '../src/contract/json.ts';
+import { refuseValue, textOf, type MessagesDraft } from './anthropic-draft.ts';
+
+const minimumBudget = 1024;
+
+/** Of the longest answer of the model. */
+const budgetShares: ReadonlyMap<string, number> = new Map([
+  ['none', 0],
+  ['minimal', 0.02],
+  ['low', 0.1],
+  ['medium', 0.3],
+  ['high', 0.6],
+  ['xhigh', 0.9],
+  ['max', 0.9],
+]);
+
+function askedEffort(draft: MessagesDraft): string | null {
+  const asked = draft.value('reasoning_effort');
+  if (asked === undefined) return null;
+  if (typeof asked === 'string' && budgetShares.has(asked)) return asked;
+  const known = [...budgetShares.keys()].join(', ');
+  return refuseValue('reasoning_effort', `\`reasoning_effort\` must be one of ${known}.`);
+}
+
+/** The nearest level that the model knows by name. */
+function levelOf(effort: string, known: readonly string[]): string {
+  const named = effort === 'minimal' || effort === 'none' ? 'low' : effort;
+  return named === 'xhigh' && !known.includes('xhigh') ? 'max' : named;
+}
+
+function setEffort(draft: MessagesDraft, effort: string): void {
+  const own = isJsonObject(draft.body.output_config) ? draft.body.output_config : {};
+  const level = levelOf(effort, draft.abilities.efforts);
+  draft.body.output_config = { effort: level, ...own };
+}
+
+function turnDown(draft: MessagesDraft): void {
+  if (draft.abilities.canStopThinking) {
+    draft.body.thinking = { type: 'disabled' };
+    return;
+  }
+  setEffort(draft, 'none');
+  draft.drop('reasoning_effort(none->low)');
+}
+
+/** A budget needs room for itself and for the answer. */
+function setBudget(draft: MessagesDraft, effort: string): void {
+  const { maxOutputTokens, body } = draft;
+  const share = Math.max(minimumBudget, Math.floor(maxOutputTokens * (budgetShares.get(effort) ?? 0)));
+  const limit = Math.min(maxOutputTokens, Number(body.max_tokens) + share);
+  body.thinking = { type: 'enabled', budget_tokens: Math.min(share, limit - 1) };
+  body.max_tokens = limit;
+}
+
+/** Where the request cannot be answered while thinking, thinking is what goes, and it is said by which parameter. */
+function mayThink(draft: MessagesDraft, isForced: boolean): boolean {
+  return draft.abilities.thinking !== 'budget' || (!draft.hasLostThinking && !isForced);
+}
+
+function writeOwn(draft: MessagesDraft, isForced: boolean): boolean {
+  const own = draft.value('thinking');
+  if (!isJsonObject(own)) return false;
+  if (own.type === 'disabled' || mayThink(draft, isForced)) draft.body.thinking = { ...own };
+  else draft.drop('thinking');
+  return true;
+}
+
+/** `isForced`: a tool that stands in for the form of the answer must be called, which outweighs an effort. */
+export function writeThinking(draft: MessagesDraft, isForced: boolean): void {
+  const { abilities } = draft;
+  const effort = askedEffort(draft);
+  const hasOwn = writeOwn(draft, isForced);
+  if (effort === null) return;
+  if (abilities.thinking === 'none') {
+    if (effort !== 'none') draft.drop('reasoning_effort');
+    return;
+  }
+  if (hasOwn) {
+    const { thinking } = draft.body;
+    const isOff = isJsonObject(thinking) && textOf(thinking.type) === 'disabled';
+    if (abilities.thinking === 'budget') draft.drop('reasoning_effort');
+    else if (isOff && (effort === 'xhigh' || effort === 'max')) {
+      // Without thinking, some models know no effort above high.
+      draft.drop(`reasoning_effort(${effort}->high)`);
+      setEffort(draft, 'high');
+    } else setEffort(draft, effort);
+    return;
+  }
+  if (effort === 'none') turnDown(draft);
+  else if (!mayThink(draft, isForced)) draft.drop('reasoning_effort');
+  else if (abilities.thinking === 'budget') setBudget(draft, effort);
+  else {
+    draft.body.thinking = { type: 'adaptive', display: 'summarized' };
+    setEffort(draft, effort);
+  }
+}
