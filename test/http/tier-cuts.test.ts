@@ -121,6 +121,20 @@ async function check(t: Test, options: GatewayOptions): Promise<void> {
     for (const release of releases) release();
   });
 
+  await t.test('what runs for an account that was suspended is cut', async (t) => {
+    const key = await gateway.createKey('revoked');
+    releases.length = 0;
+    const response = await ask(key, { user: 'hold' });
+    await held(1);
+    const { db } = gateway.database;
+    await db.updateTable('accounts').set({ status: 'suspended' }).where('id', '=', key.accountId).execute();
+    // Raises the version of the account, as whoever suspends it must.
+    await changeAccountTier(db, key.accountId, { tier: 'revoked', nowMs: Date.now() });
+    t.match(await response.text(), /"code":"invalid_api_key"/);
+    t.match(await rowOf(response), { status: 'revoked' });
+    for (const release of releases) release();
+  });
+
   await t.test('without hard_revoke a running stream ends', async (t) => {
     const key = await gateway.createKey('plain');
     releases.length = 0;
