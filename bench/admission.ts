@@ -246,7 +246,7 @@ const scratchDirectory = mkdtempSync(join(tmpdir(), 'tollgate-bench-admission-')
 const processes = createProcesses();
 const redis = await startRedis({ processes, cpu: createCpuReader(), loadCore: null, scratchDirectory });
 if (redis === null) throw new Error('this benchmark needs `redis-server` (apt-get install redis-server)');
-const limiter = openRedis(redis.url, log);
+const limiter = openRedis(redis.url, log, { commandTimeoutMs: 5_000 });
 const background = openRedis(redis.url, log, { commandTimeoutMs: 2_000 });
 const admin = new Redis(redis.url);
 const engine = createRedisEngine({

@@ -26,15 +26,14 @@ export type TickOperation = { urgency: 0 | 1 | 2; args: readonly string[] };
  * because a settlement mostly changes the tokens alone and need not look at the rest.
  */
 export type PackedPlan = {
-  requests: string;
-  tokens: string;
-  slots: string;
+  /** The buckets of requests, those of tokens, and the concurrency limits. */
+  limits: string;
   budgets: string;
   /** The budgets as a settlement reads them when the server has lost the record of the request. */
   charges: string;
 };
 
-export const emptyPlan: PackedPlan = { requests: '', tokens: '', slots: '', budgets: '', charges: '' };
+export const emptyPlan: PackedPlan = { limits: '\r\r', budgets: '', charges: '' };
 
 type Checks = Pick<AdmitRequest, 'buckets' | 'concurrency'> & {
   budgets?: readonly Omit<BudgetCheck, 'costNanoUsd'>[] | undefined;
@@ -42,21 +41,26 @@ type Checks = Pick<AdmitRequest, 'buckets' | 'concurrency'> & {
 
 /** `startedAtMs` says which period of each budget the request belongs to. */
 export function packPlan(request: Checks, startedAtMs: number): PackedPlan {
-  const plan = { ...emptyPlan };
+  const buckets = { requests: '', tokens: '' };
   for (const check of request.buckets) {
     const { milli, micros } = refillStep(check.refillPerMinute);
-    plan[check.rule] += `${check.scope} ${capacityMilli(check)} ${milli} ${micros} ${memoryMs(check)}\n`;
+    buckets[check.rule] += `${check.scope} ${capacityMilli(check)} ${milli} ${micros} ${memoryMs(check)}\n`;
   }
-  for (const { scope, limit } of request.concurrency) plan.slots += `${scope} ${limit}\n`;
+  let slots = '';
+  for (const { scope, limit } of request.concurrency) slots += `${scope} ${limit}\n`;
+  let budgets = '';
+  let charges = '';
   for (const { period, scope, limitNanoUsd } of request.budgets ?? []) {
-    plan.budgets += `${period} ${scope} ${limitNanoUsd}\n`;
-    plan.charges += `${period} ${scope} ${periodNumber(period, startedAtMs)} 0 0\n`;
+    budgets += `${period} ${scope} ${limitNanoUsd}\n`;
+    charges += `${period} ${scope} ${periodNumber(period, startedAtMs)} 0 0\n`;
   }
-  return plan;
+  return { limits: `${buckets.requests}\r${buckets.tokens}\r${slots}`, budgets, charges };
 }
 
-const costOf = (request: AdmitRequest, rule: BucketCheck['rule']): string =>
-  String(request.buckets.find((check) => check.rule === rule)?.cost ?? 0);
+function costOf({ buckets }: AdmitRequest, rule: BucketCheck['rule']): string {
+  for (const check of buckets) if (check.rule === rule) return String(check.cost);
+  return '0';
+}
 
 const moneyOf = (request: AdmitRequest): string => String(request.budgets?.[0]?.costNanoUsd ?? 0);
 
@@ -67,24 +71,16 @@ export const admitOperation = (request: AdmitRequest, plan: PackedPlan): TickOpe
     request.id,
     costOf(request, 'requests'),
     costOf(request, 'tokens'),
-    plan.requests,
-    plan.tokens,
-    plan.slots,
-    packAbandoned(request),
+    plan.limits,
+    packOpen(request, plan),
     moneyOf(request),
     plan.budgets,
-    ...(request.auth === undefined ? noStamp : packStamp(request.accountId, request.auth)),
+    request.auth === undefined ? '' : packStamp(request.accountId, request.auth),
   ],
 });
 
-const noStamp = ['', '', '', ''] as const;
-
-const packStamp = (accountId: string, { keyId, accountVersion, keyVersion }: AuthStamp): readonly string[] => [
-  accountId,
-  keyId,
-  String(accountVersion),
-  String(keyVersion),
-];
+const packStamp = (accountId: string, { keyId, accountVersion, keyVersion }: AuthStamp): string =>
+  `${accountId} ${keyId} ${accountVersion} ${keyVersion}`;
 
 export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickOperation => ({
   urgency: urgency.settle,
@@ -95,9 +91,7 @@ export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickO
     String(settlement.record.rank),
     String(clampAmount(settlement.actual.requests)),
     String(clampAmount(settlement.actual.tokens)),
-    plan.requests,
-    plan.tokens,
-    plan.slots,
+    plan.limits,
     String(chargeOf(settlement)),
     plan.charges,
     JSON.stringify(settlement.record),
@@ -126,10 +120,8 @@ export const reassertOperation = (request: AdmitRequest, plan: PackedPlan, progr
     request.id,
     costOf(request, 'requests'),
     costOf(request, 'tokens'),
-    plan.requests,
-    plan.tokens,
-    plan.slots,
-    packAbandoned(request),
+    plan.limits,
+    packOpen(request, plan),
     moneyOf(request),
     plan.charges,
     ...packProgress(progress),
@@ -163,7 +155,7 @@ export const reapOperation = (order: ReapOrder): TickOperation => {
 
 export const checkAuthOperation = (accountId: string, stamp: AuthStamp): TickOperation => ({
   urgency: urgency.mark,
-  args: ['C', ...packStamp(accountId, stamp)],
+  args: ['C', packStamp(accountId, stamp)],
 });
 
 /** Ahead of the admissions of the same call. */
@@ -198,7 +190,16 @@ export const adjustOperation = (
 
 export const inspectOperation = (plan: PackedPlan): TickOperation => ({
   urgency: urgency.admit,
-  args: ['I', plan.requests, plan.tokens, plan.slots, plan.budgets],
+  args: ['I', plan.limits, plan.budgets],
 });
+
+/** What is stored of a running request, but for its budgets' charges: see `tick-v1-records.lua`. */
+function packOpen(request: AdmitRequest, plan: PackedPlan): string {
+  const held = `${costOf(request, 'requests')}\t${costOf(request, 'tokens')}`;
+  return `${openHead}\t${held}\t${plan.limits}\t${packAbandoned(request)}\t`;
+}
+
+/** Open, no rank, neither reaped nor dispatched, and no progress. */
+const openHead = `O000${'0'.repeat(13)}`;
 
 const packAbandoned = ({ record, outputPicoUsd = 0 }: Abandoned): string => JSON.stringify([outputPicoUsd, record]);

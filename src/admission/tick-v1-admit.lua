@@ -1,25 +1,10 @@
 -- ADMIT, and what looks at limits without taking anything. Check all, then write all: a refusal consumes nothing.
 
-local parsedSlots = {}
-
-local function slotsOf(plan)
-  local slots = parsedSlots[plan]
-  if slots then return slots end
-  slots = {}
-  parsedSlots[plan] = slots
-  for scope, limit in string.gmatch(plan, '(%S+) (%d+)\n') do
-    slots[#slots + 1] = { key = base .. 'c:' .. scope, limit = tonumber(limit) }
-  end
-  return slots
-end
-
--- What this call knows of lease sets: how many live, which are sets at all, and which got their time to live.
-local liveBySlot, soundSlots, freshSlots = {}, {}, {}
-
 local function slotWait(slot, live)
   if slot.limit == 0 then return -1 end
-  local range = { slot.key, '(' .. whole(nowMs), '+inf', 'WITHSCORES', 'LIMIT', live - slot.limit, 1 }
-  local remaining = tonumber(redis.call('ZRANGEBYSCORE', unpack(range))[2]) - nowMs
+  writeSet(slot.key)
+  local range = { slot.key, afterNow, '+inf', 'WITHSCORES', 'LIMIT', live - slot.limit, 1 }
+  local remaining = tonumber(call('ZRANGEBYSCORE', unpack(range))[2]) - nowMs
   -- A holder that beats may end at any time; one that missed a beat is probably dead until its lease ends.
   if remaining < missedBeatMs then return remaining end
   return 1000
@@ -30,29 +15,20 @@ local function withBalances(reply, buckets)
   return reply
 end
 
-local function countLive(slot)
-  local live = liveBySlot[slot.key]
-  if live then return live end
-  live = redis.pcall('ZCOUNT', slot.key, '(' .. whole(nowMs), '+inf')
-  if not failureOf(live) then
-    liveBySlot[slot.key] = live
-    soundSlots[slot.key] = true
-  end
-  return live
+local function worseOf(worst, kind, index, used, wait)
+  if worst and not isLonger(wait, worst[5]) then return worst end
+  return { 'NO', kind, index, used, wait }
 end
 
 -- Answers a refusal, a failure, or nil when every check passes.
 local function refuse(buckets, slots, budgets)
   local worst
-  local function note(kind, index, used, wait)
-    if not worst or isLonger(wait, worst[5]) then worst = { 'NO', kind, index, used, wait } end
-  end
   for index, slot in ipairs(slots) do
-    local live = countLive(slot)
+    local live = countLive(slot.key)
     local failure = failureOf(live)
     if failure then return failure end
     slot.live = live
-    if live >= slot.limit then note('slot', index, live, slotWait(slot, live)) end
+    if live >= slot.limit then worst = worseOf(worst, 'slot', index, live, slotWait(slot, live)) end
   end
   for index, bucket in ipairs(buckets) do
     if bucket.capacity > 0 and bucket.cost > bucket.capacity then
@@ -60,11 +36,11 @@ local function refuse(buckets, slots, budgets)
       return { 'NEVER', index }
     end
     local wait = bucketWait(bucket)
-    if wait ~= 0 then note('bucket', index, 0, wait) end
+    if wait ~= 0 then worst = worseOf(worst, 'bucket', index, 0, wait) end
   end
   for index, budget in ipairs(budgets) do
     local wait = budgetWait(budget)
-    if wait then note('budget', index, budget.spent + budget.held, wait) end
+    if wait then worst = worseOf(worst, 'budget', index, budget.spent + budget.held, wait) end
   end
   if not worst then return nil end
   mendTimes(buckets)
@@ -73,54 +49,43 @@ end
 
 local checkedStamps = {}
 
--- A version that differs, or that nobody has raised yet, sends the caller back to the truth.
-local function checkAuth(account, key, accountVersion, keyVersion)
-  local stored = checkedStamps[account .. ' ' .. key]
-  if not stored then
-    stored = redis.pcall('HMGET', base .. 'av:' .. account, 'a', key)
+-- A stamp is `account key accountVersion keyVersion`. A version that differs, or that nobody has raised yet, sends the
+-- caller back to the truth. Answers nil for one that is good.
+local function checkAuth(stamp)
+  local isGood = checkedStamps[stamp]
+  if isGood == nil then
+    local account, key, accountVersion, keyVersion = match(stamp, '^(%S+) (%S+) (%S+) (%S+)$')
+    local stored = attempt('HMGET', base .. 'av:' .. account, 'a', key)
     if stored.err then return { 'ERR', stored.err } end
-    checkedStamps[account .. ' ' .. key] = stored
+    isGood = stored[1] == accountVersion and stored[2] == keyVersion
+    checkedStamps[stamp] = isGood
   end
-  if stored[1] == accountVersion and stored[2] == keyVersion then return nil end
+  if isGood then return nil end
   return { 'STALE_AUTH' }
 end
 
--- Grants or extends the lease in every scope, and in the reaper's work list.
-local function hold(id, slots)
-  local ends = whole(nowMs + leaseMs)
-  for _, slot in ipairs(slots) do
-    local key = slot.key
-    redis.call('ZADD', key, ends, id)
-    liveBySlot[key] = nil
-    if not freshSlots[key] then redis.call('PEXPIRE', key, 2 * leaseMs) end
-    freshSlots[key] = true
-  end
-  redis.call('ZADD', openKey, ends, id)
-end
-
-local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slotPlan, record,
-  budgetCost, budgetPlan, account, key, accountVersion, keyVersion)
-  local requestKey = base .. 'r:' .. id
-  local status = redis.pcall('HGET', requestKey, 'st')
-  local failure = failureOf(status)
+local function admit(id, requestsCost, tokensCost, planText, packed, budgetCost, budgetPlan, stamp)
+  local requestKey = recordPrefix .. id
+  local state, failure = readState(requestKey)
   if failure then return failure end
-  if status == 'fin' then return { 'FINISHED' } end
-  if not status then
-    local stale = account ~= '' and checkAuth(account, key, accountVersion, keyVersion)
+  if state == finishedState then return { 'FINISHED' } end
+  if state == '' then
+    local stale = stamp ~= '' and checkAuth(stamp)
     if stale then return stale end
     if gate ~= '' then return { gate } end
   end
+  local plan = planOf(planText)
   local buckets = {}
-  addBuckets(buckets, requestsPlan, requestsRule, tonumber(requestsCost) * 1000)
-  addBuckets(buckets, tokensPlan, tokensRule, tonumber(tokensCost) * 1000)
+  addBuckets(buckets, plan.requests, requestsRule, tonumber(requestsCost) * 1000)
+  addBuckets(buckets, plan.tokens, tokensRule, tonumber(tokensCost) * 1000)
   local budgets = budgetsOf(budgetPlan, tonumber(budgetCost))
   failure = readBuckets(buckets) or readBudgets(budgets)
   if failure then return failure end
-  if status == 'open' then
+  if state == openState then
     mendTimes(buckets)
     return withBudgets(withBalances({ 'OK' }, buckets), budgets)
   end
-  local slots = slotsOf(slotPlan)
+  local slots = slotsOf(plan.slots)
   local refusal = needSeed(budgets)
   if refusal then mendTimes(buckets) end
   refusal = refusal or refuse(buckets, slots, budgets)
@@ -129,24 +94,23 @@ local function admit(id, requestsCost, tokensCost, requestsPlan, tokensPlan, slo
   charge(buckets)
   hold(id, slots)
   -- The refusal above has counted them all.
-  for _, slot in ipairs(slots) do liveBySlot[slot.key] = slot.live + 1 end
-  redis.call('HSET', requestKey, 'st', 'open', 'hr', requestsCost, 'ht', tokensCost,
-    'pr', requestsPlan, 'pt', tokensPlan, 'c', slotPlan, 'rec', record, 'pm', holdBudgets(budgets))
-  redis.call('PEXPIRE', requestKey, openMs)
+  for _, slot in ipairs(slots) do liveBySet[slot.key] = slot.live + 1 end
+  writeOpen(requestKey, packed, holdBudgets(budgets))
   return withBudgets(withBalances({ 'OK' }, buckets), budgets)
 end
 
-local function inspect(requestsPlan, tokensPlan, slotPlan, budgetPlan)
+local function inspect(planText, budgetPlan)
+  local plan = planOf(planText)
   local buckets = {}
-  addBuckets(buckets, requestsPlan, requestsRule, 0)
-  addBuckets(buckets, tokensPlan, tokensRule, 0)
+  addBuckets(buckets, plan.requests, requestsRule, 0)
+  addBuckets(buckets, plan.tokens, tokensRule, 0)
   local budgets = budgetsOf(budgetPlan, 0)
   local failure = readBuckets(buckets) or readBudgets(budgets)
   if failure then return failure end
   mendTimes(buckets)
   local reply = withBalances({ 'OK' }, buckets)
-  for _, slot in ipairs(slotsOf(slotPlan)) do
-    local live = countLive(slot)
+  for _, slot in ipairs(slotsOf(plan.slots)) do
+    local live = countLive(slot.key)
     failure = failureOf(live)
     if failure then return failure end
     reply[#reply + 1] = live
@@ -154,20 +118,20 @@ local function inspect(requestsPlan, tokensPlan, slotPlan, budgetPlan)
   return withBudgets(reply, budgets)
 end
 
-local function check(account, key, accountVersion, keyVersion)
-  return checkAuth(account, key, accountVersion, keyVersion) or { 'OK' }
+local function check(stamp)
+  return checkAuth(stamp) or { 'OK' }
 end
 
 -- Versions are only ever raised: a slow replica must not take a revocation back.
 local function raise(account, accountVersion, key, keyVersion)
   local versionsKey = base .. 'av:' .. account
-  local stored = redis.pcall('HMGET', versionsKey, 'a', key)
+  local stored = attempt('HMGET', versionsKey, 'a', key)
   if stored.err then return { 'ERR', stored.err } end
   if accountVersion ~= '' and tonumber(accountVersion) > tonumber(stored[1] or '-1') then
-    redis.call('HSET', versionsKey, 'a', accountVersion)
+    call('HSET', versionsKey, 'a', accountVersion)
   end
   if key ~= '' and tonumber(keyVersion) > tonumber(stored[2] or '-1') then
-    redis.call('HSET', versionsKey, key, keyVersion)
+    call('HSET', versionsKey, key, keyVersion)
   end
   checkedStamps = {}
   return { 'OK' }

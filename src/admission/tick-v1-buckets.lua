@@ -3,35 +3,35 @@
 -- The number is the version of what a bucket's value means.
 local requestsRule, tokensRule = 'b:requests:1:', 'b:tokens:1:'
 
-local parsedPlans = { [requestsRule] = {}, [tokensRule] = {} }
-
--- Parsing is the dearest part of a call, and its operations mostly share their plans.
-local function parsePlan(plan, rule)
-  local buckets = {}
-  for scope, capacity, milli, micros, memoryMs in string.gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
-    buckets[#buckets + 1] = {
-      key = base .. rule .. scope,
-      capacity = tonumber(capacity),
-      milli = tonumber(milli),
-      micros = tonumber(micros),
-      memoryMs = memoryMs,
-    }
-  end
-  parsedPlans[rule][plan] = buckets
-  return buckets
+local function parserOf(rule)
+  return onceEach(function(text)
+    local buckets = {}
+    for scope, capacity, milli, micros, memoryMs in gmatch(text, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
+      buckets[#buckets + 1] = {
+        key = base .. rule .. scope,
+        capacity = tonumber(capacity),
+        milli = tonumber(milli),
+        micros = tonumber(micros),
+        memoryMs = memoryMs,
+      }
+    end
+    return buckets
+  end)
 end
+
+local parsersByRule = { [requestsRule] = parserOf(requestsRule), [tokensRule] = parserOf(tokensRule) }
 
 -- Appends the buckets of one rule, each with what it costs this operation.
 local function addBuckets(buckets, plan, rule, costMilli)
   if plan == '' then return end
-  for _, bucket in ipairs(parsedPlans[rule][plan] or parsePlan(plan, rule)) do
+  for _, bucket in ipairs(parsersByRule[rule](plan)) do
     bucket.cost = costMilli
     buckets[#buckets + 1] = bucket
   end
 end
 
 local function parseBucket(value)
-  local balance, at = string.match(value, '^(%-?%d+):(%d+)$')
+  local balance, at = match(value, '^(%-?%d+):(%d+)$')
   return balance and { balance = tonumber(balance), at = tonumber(at) }
 end
 
@@ -42,7 +42,7 @@ local function refill(bucket, balance, at)
     bucket.staleBalance = balance
     at = now
   end
-  local steps = math.floor((now - at) / bucket.micros)
+  local steps = floor((now - at) / bucket.micros)
   balance = balance + steps * bucket.milli
   if balance >= bucket.capacity then
     bucket.balance, bucket.at = bucket.capacity, now
@@ -75,8 +75,8 @@ end
 -- Takes the cost of each bucket, which may be negative, within the bounds of credit and debt.
 local function charge(buckets)
   for _, bucket in ipairs(buckets) do
-    local balance = math.min(bucket.capacity, bucket.balance - bucket.cost)
-    bucket.balance = math.max(-bucket.capacity, balance)
+    local balance = min(bucket.capacity, bucket.balance - bucket.cost)
+    bucket.balance = max(-bucket.capacity, balance)
     writeBucket(bucket, bucket.balance, bucket.at)
   end
 end

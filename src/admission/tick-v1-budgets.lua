@@ -10,26 +10,26 @@ local budgetKind = 'm:%s:1:%s'
 -- Months since year 0 of the Gregorian calendar. The year is taken to begin in March, so that the leap day is its last.
 local function monthOfDay(day)
   local shifted = day + 719468
-  local era = math.floor(shifted / 146097)
+  local era = floor(shifted / 146097)
   local dayOfEra = shifted - era * 146097
-  local leaps = math.floor(dayOfEra / 1460) - math.floor(dayOfEra / 36524) + math.floor(dayOfEra / 146096)
-  local yearOfEra = math.floor((dayOfEra - leaps) / 365)
-  local dayOfYear = dayOfEra - (365 * yearOfEra + math.floor(yearOfEra / 4) - math.floor(yearOfEra / 100))
-  local monthFromMarch = math.floor((5 * dayOfYear + 2) / 153)
+  local leaps = floor(dayOfEra / 1460) - floor(dayOfEra / 36524) + floor(dayOfEra / 146096)
+  local yearOfEra = floor((dayOfEra - leaps) / 365)
+  local dayOfYear = dayOfEra - (365 * yearOfEra + floor(yearOfEra / 4) - floor(yearOfEra / 100))
+  local monthFromMarch = floor((5 * dayOfYear + 2) / 153)
   return (era * 400 + yearOfEra) * 12 + monthFromMarch + 2
 end
 
 local function firstDayOfMonth(month)
-  local year, monthFromMarch = math.floor((month - 2) / 12), (month - 2) % 12
-  local leaps = math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
-  return year * 365 + leaps + math.floor((153 * monthFromMarch + 2) / 5) - 719468
+  local year, monthFromMarch = floor((month - 2) / 12), (month - 2) % 12
+  local leaps = floor(year / 4) - floor(year / 100) + floor(year / 400)
+  return year * 365 + leaps + floor((153 * monthFromMarch + 2) / 5) - 719468
 end
 
 local function periodNow(kind)
-  local day = math.floor(nowMs / dayMs)
+  local day = floor(nowMs / dayMs)
   if kind == 'daily' then return day end
   -- The first day of 1970 was a Thursday; a week begins on Monday.
-  if kind == 'weekly' then return math.floor((day + 3) / 7) end
+  if kind == 'weekly' then return floor((day + 3) / 7) end
   if kind == 'monthly' then return monthOfDay(day) end
   return 0
 end
@@ -43,7 +43,7 @@ local function periodEndMs(kind, period)
 end
 
 local function parseBudget(value)
-  local period, spent, held = string.match(value, '^(%d+):(%d+):(%d+)$')
+  local period, spent, held = match(value, '^(%d+):(%d+):(%d+)$')
   return period and { period = tonumber(period), spent = tonumber(spent), held = tonumber(held) }
 end
 
@@ -54,9 +54,9 @@ local function budgetsOf(plan, cost)
   if not budgets then
     budgets = {}
     parsedBudgets[plan] = budgets
-    for kind, scope, limit in string.gmatch(plan, '(%S+) (%S+) (%S+)\n') do
+    for kind, scope, limit in gmatch(plan, '(%S+) (%S+) (%S+)\n') do
       budgets[#budgets + 1] = {
-        key = base .. string.format(budgetKind, kind, scope),
+        key = base .. format(budgetKind, kind, scope),
         kind = kind,
         scope = scope,
         limit = tonumber(limit),
@@ -101,7 +101,7 @@ end
 
 local function budgetMemoryMs(kind, period)
   local ends = periodEndMs(kind, period)
-  return whole(ends and math.max(dayMs, ends + dayMs - nowMs) or totalMemoryMs)
+  return whole(ends and max(dayMs, ends + dayMs - nowMs) or totalMemoryMs)
 end
 
 -- The wait until the period ends; nil when the cost still fits.
@@ -121,7 +121,7 @@ local function holdBudgets(budgets)
     cell.period, cell.spent, cell.held = budget.period, budget.spent, budget.held
     store(budget.key, cell, budgetMemoryMs(budget.kind, budget.period))
     charges = charges
-      .. string.format('%s %s %.0f %.0f 0\n', budget.kind, budget.scope, budget.period, budget.cost)
+      .. format('%s %s %d %d 0\n', budget.kind, budget.scope, budget.period, budget.cost)
   end
   return charges
 end
@@ -129,9 +129,9 @@ end
 -- What one request holds of each budget and has been charged: `kind scope period held charged`.
 local function parseCharges(plan)
   local charges = {}
-  for kind, scope, period, held, charged in string.gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
+  for kind, scope, period, held, charged in gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
     charges[#charges + 1] = {
-      key = base .. string.format(budgetKind, kind, scope),
+      key = base .. format(budgetKind, kind, scope),
       kind = kind,
       scope = scope,
       period = tonumber(period),
@@ -154,19 +154,19 @@ local function applyCharges(charges, held, charged)
     local cell = cells[entry.key]
     local isCurrent = not cell.isMissing and cell.period == entry.period
     if isCurrent then
-      cell.spent = math.min(largestSum, math.max(0, cell.spent + charged - entry.charged))
-      cell.held = math.max(0, cell.held + held - entry.held)
+      cell.spent = min(largestSum, max(0, cell.spent + charged - entry.charged))
+      cell.held = max(0, cell.held + held - entry.held)
       store(entry.key, cell)
     end
     packed = packed
-      .. string.format('%s %s %.0f %.0f %.0f\n', entry.kind, entry.scope, entry.period, isCurrent and held or 0, charged)
+      .. format('%s %s %d %d %d\n', entry.kind, entry.scope, entry.period, isCurrent and held or 0, charged)
   end
   return packed
 end
 
 -- Only the first one who says what was spent is believed, and only of the period that it is now.
 local function seed(kind, scope, spent, period)
-  local key = base .. string.format(budgetKind, kind, scope)
+  local key = base .. format(budgetKind, kind, scope)
   local failure = load({ { key = key } }, parseBudget)
   if failure then return failure end
   local cell = cells[key]
@@ -180,29 +180,29 @@ end
 -- Changes with every row of the shard, and when the shard has lost its data. Nil while rows wait.
 local function rowMark()
   if streamCap == 0 then return '' end
-  if redis.call('XLEN', streamKey) > 0 then return nil end
+  if call('XLEN', streamKey) > 0 then return nil end
   local lastRow = ''
-  local stream = redis.pcall('XINFO', 'STREAM', streamKey)
+  local stream = attempt('XINFO', 'STREAM', streamKey)
   for index = 1, #stream, 2 do
     if stream[index] == 'last-generated-id' then lastRow = stream[index + 1] end
   end
-  return redis.call('GET', base .. 'rid') .. ' ' .. lastRow
+  return call('GET', base .. 'rid') .. ' ' .. lastRow
 end
 
 -- Adds to what was spent, if it is still as it was when `mark` was given; without a mark it only looks. No mark is given
 -- while requests hold some of the budget or rows wait: what is spent cannot be compared with the rows then.
 local function adjust(kind, scope, mark, delta)
-  local budget = { key = base .. string.format(budgetKind, kind, scope), kind = kind }
+  local budget = { key = base .. format(budgetKind, kind, scope), kind = kind }
   local failure = readBudgets({ budget })
   if failure then return failure end
   if not budget.period then return { 'UNKNOWN', nowMs } end
   local lastRow = budget.held == 0 and rowMark()
   if not lastRow then return { 'IN_USE', nowMs } end
-  local current = string.format('%.0f %.0f %s', budget.period, budget.spent, lastRow)
+  local current = format('%d %d %s', budget.period, budget.spent, lastRow)
   if mark ~= current then return { 'AT_REST', nowMs, whole(budget.spent), current } end
   local cell = cells[budget.key]
   cell.period, cell.held = budget.period, 0
-  cell.spent = math.min(largestSum, math.max(0, budget.spent + tonumber(delta)))
+  cell.spent = min(largestSum, max(0, budget.spent + tonumber(delta)))
   store(budget.key, cell, budgetMemoryMs(kind, cell.period))
   return { 'ADJUSTED' }
 end

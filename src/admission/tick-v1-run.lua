@@ -1,33 +1,33 @@
 -- Runs the operations of the call, one after the other.
 
 local operations = {
-  S = { run = settle, arity = 11 },
+  S = { run = settle, arity = 9 },
   M = { run = markDispatched, arity = 1 },
   H = { run = renew, arity = 3 },
-  E = { run = reassert, arity = 11 },
-  A = { run = admit, arity = 13 },
+  E = { run = reassert, arity = 9 },
+  A = { run = admit, arity = 8 },
   L = { run = listExpired, arity = 1 },
   R = { run = reap, arity = 6 },
-  C = { run = check, arity = 4 },
+  C = { run = check, arity = 1 },
   V = { run = raise, arity = 4 },
   B = { run = seed, arity = 4 },
   J = { run = adjust, arity = 4 },
-  I = { run = inspect, arity = 4 },
+  I = { run = inspect, arity = 2 },
 }
 
 -- Everything writes to these keys, so their types are part of phase one of every operation.
-local shardFailure = failureOf(redis.pcall('ZCARD', openKey))
+local shardFailure = failureOf(attempt('ZCARD', openKey))
 if streamCap > 0 and not shardFailure then
-  local length = redis.pcall('XLEN', streamKey)
+  local length = attempt('XLEN', streamKey)
   shardFailure = failureOf(length)
   if not shardFailure and gate == '' and length >= streamCap then gate = 'JOURNAL_FULL' end
 end
 
 -- Set once. Another one tells the replicas that the shard has lost its data.
-local incarnation = redis.pcall('GET', base .. 'rid')
+local incarnation = attempt('GET', base .. 'rid')
 if not incarnation then
   incarnation = ARGV[7]
-  redis.call('SET', base .. 'rid', incarnation)
+  call('SET', base .. 'rid', incarnation)
 end
 
 local replies = { failureOf(incarnation) and '' or incarnation }
@@ -43,14 +43,15 @@ while position <= #ARGV do
   position = position + operation.arity + 1
 end
 
+writeSets()
 for _, key in ipairs(changed) do
   local cell = cells[key]
-  local value = cell.balance and string.format('%.0f:%.0f', cell.balance, cell.at)
-    or string.format('%.0f:%.0f:%.0f', cell.period, cell.spent, cell.held)
+  local value = cell.balance and format('%d:%d', cell.balance, cell.at)
+    or format('%d:%d:%d', cell.period, cell.spent, cell.held)
   if cell.memoryMs then
-    redis.call('SET', key, value, 'PX', cell.memoryMs)
+    call('SET', key, value, 'PX', cell.memoryMs)
   else
-    redis.call('SET', key, value, 'KEEPTTL')
+    call('SET', key, value, 'KEEPTTL')
   end
 end
 return replies

@@ -47,14 +47,15 @@ t.test('fails only the operation of a poisoned key when 64 share a call', async 
   await world.admin.hset(`${base}b:requests:1:key:k7`, 'a', 'b');
   await world.admin.set(`${base}b:requests:1:key:k8`, 'not a balance');
   await world.admin.set(`${base}c:key:k9`, 'not a set');
-  await world.admin.set(`${base}r:${requestId(10)}`, 'not a hash');
+  await world.admin.hset(`${base}r:${requestId(10)}`, 'st', 'open');
+  await world.admin.set(`${base}r:${requestId(11)}`, 'of another layout');
   const results = await Promise.all(
     range(64).map((serial) =>
       engine.admit(admitRequest(requestId(serial), { requestsPerMinute: 10, concurrency: 2, scope: `key:k${serial}` })),
     ),
   );
   const failed = results.flatMap((result, serial) => (result.outcome === 'admitted' ? [] : [serial]));
-  t.same(failed, [7, 8, 9, 10]);
+  t.same(failed, [7, 8, 9, 10, 11]);
   for (const serial of failed) t.same(results[serial], unavailable);
   t.ok(
     lines.some(({ level }) => level === 'error'),
@@ -174,7 +175,7 @@ t.test('gives an admission up when its answer is lost, and takes nothing for it'
   t.equal(engine.openLeases(), 0);
   t.match(await world.admin.get(`${world.keyPrefix}{0}:b:requests:1:account:a1`), /^(?:9000|10000):/);
   proxy.setMode('pass');
-  await until(async () => (await world.admin.hget(`${world.keyPrefix}{0}:r:${requestId(1)}`, 'st')) === 'fin');
+  await until(async () => (await world.admin.get(`${world.keyPrefix}{0}:r:${requestId(1)}`))?.startsWith('F') === true);
   const other = await world.createReplica();
   t.match(await other.engine.admit(admitRequest(requestId(2), { requestsPerMinute: 10, concurrency: 1 })), {
     outcome: 'admitted',
