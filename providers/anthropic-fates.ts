@@ -11,9 +11,11 @@ export const anthropicFates = {
   'messages.reasoning_history': 'mapped',
   'tools.strict': 'by-model',
   'tools.custom': 'refused',
-  tool_choice: 'by-model',
+  'tool_choice.required': 'by-model',
+  'tool_choice.named': 'by-model',
   'tool_choice.allowed_tools': 'emulated',
-  response_format: 'by-model',
+  response_format: 'emulated',
+  'response_format.json_schema': 'by-model',
   temperature: 'by-model',
   top_p: 'by-model',
   n: 'refused',
@@ -39,6 +41,7 @@ export const anthropicFates = {
   function_call: 'emulated',
   top_k: 'by-model',
   thinking: 'mapped',
+  '*': 'dropped',
 } as const satisfies FateTable;
 
 /** Members of the Messages request that a caller may send as they are. Those with rules of their own are not in here. */

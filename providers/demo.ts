@@ -183,6 +183,7 @@ const options: OpenAiCompatibleOptions = {
   isVerbatim: false,
   fates: {
     ...openAiFates,
+    'tool_choice.allowed_tools': 'emulated',
     'messages.input_audio': 'refused',
     'messages.file_data': 'refused',
     'messages.file_id': 'refused',

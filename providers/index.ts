@@ -1,16 +1,54 @@
 /** The registry: one line per provider. Everything else that knows a provider's name lives in that provider's own file. */
 import type { ProviderAdapter } from '../src/contract/provider.ts';
+import { alibaba } from './alibaba.ts';
 import { anthropic } from './anthropic.ts';
+import { azureOpenai } from './azure-openai.ts';
+import { cohere } from './cohere.ts';
+import { deepseek } from './deepseek.ts';
 import { demo } from './demo.ts';
+import { fireworks } from './fireworks.ts';
+import { groq } from './groq.ts';
+import { heroku } from './heroku.ts';
+import { huggingface } from './huggingface.ts';
+import { lmstudio } from './lmstudio.ts';
+import { mistral } from './mistral.ts';
+import { moonshot } from './moonshot.ts';
+import { nvidia } from './nvidia.ts';
+import { ollama } from './ollama.ts';
 import { openai } from './openai.ts';
+import { openrouter } from './openrouter.ts';
+import { perplexity } from './perplexity.ts';
+import { snowflake } from './snowflake.ts';
 import { together } from './together.ts';
+import { vllm } from './vllm.ts';
+import { xai } from './xai.ts';
+import { zai } from './zai.ts';
 
 export { createDeclaredProvider, dialects, type DeclaredProvider, type Dialect } from './declared.ts';
 
 export const registry = {
   openai,
   anthropic,
+  'azure-openai': azureOpenai,
   together,
+  groq,
+  mistral,
+  deepseek,
+  xai,
+  fireworks,
+  openrouter,
+  perplexity,
+  cohere,
+  nvidia,
+  huggingface,
+  moonshot,
+  zai,
+  alibaba,
+  snowflake,
+  heroku,
+  ollama,
+  vllm,
+  lmstudio,
   demo,
 } satisfies Record<string, ProviderAdapter>;
 

@@ -3,13 +3,14 @@
  * data and gives a `ProviderAdapter`; a vendor that needs more than data has its own file. An exact vendor is passed
  * through untouched, all others go through the normaliser. Spec: fidelity 2.2 and 8.
  */
-import type { ChatEndpoint, ProviderAdapter } from '../src/contract/provider.ts';
+import type { AdapterTarget, ChatEndpoint, ProviderAdapter, ProviderSetting } from '../src/contract/provider.ts';
 import type { RequestRules } from './openai-draft.ts';
 import { findError, mapError } from './openai-errors.ts';
 import { localFates, type FateTable } from './openai-fates.ts';
 import { commonNoise } from './openai-message.ts';
 import { adaptReply } from './openai-reply.ts';
 import { editRequest } from './openai-request.ts';
+import type { RequestQuirks } from './openai-quirks.ts';
 import { OpenAiStreamNormaliser } from './openai-stream.ts';
 import { readUsage } from './openai-usage.ts';
 
@@ -29,6 +30,14 @@ export type OpenAiCompatibleOptions = {
   tokenLimit?: RequestRules['tokenLimit'];
   /** False: the server gives usage by itself, or is too old to be asked. */
   supportsStreamOptions?: boolean;
+  quirks?: RequestQuirks;
+  /** Below the base URL; by default `chatPath` for every model. */
+  path?: (target: AdapterTarget) => string;
+  /** How the key travels; by default as a bearer token. */
+  authorize?: ProviderAdapter['authorize'];
+  settings?: Readonly<Record<string, ProviderSetting>>;
+  /** The options under these settings. */
+  configure?: (settings: Readonly<Record<string, string>>) => OpenAiCompatibleOptions;
   /** Members of replies that are of no use to anybody, beside those that many vendors share. */
   noise?: readonly string[];
 };
@@ -43,10 +52,11 @@ export function createChatEndpoint(options: OpenAiCompatibleOptions): ChatEndpoi
     fates: options.fates ?? localFates,
     tokenLimit: options.tokenLimit ?? (isExact ? 'by-model' : 'max_tokens'),
     supportsStreamOptions: options.supportsStreamOptions ?? true,
+    quirks: options.quirks ?? {},
   };
   const endpoint: ChatEndpoint = {
     fates: rules.fates,
-    path: () => chatPath,
+    path: options.path ?? (() => chatPath),
     request: (body, target) => editRequest(body, target, rules),
     response: (body, context) => (isExact ? { body: null, usage: readUsage(body) } : adaptReply(body, context, noise)),
     usage: readUsage,
@@ -54,13 +64,18 @@ export function createChatEndpoint(options: OpenAiCompatibleOptions): ChatEndpoi
   return isExact ? endpoint : { ...endpoint, stream: (context) => new OpenAiStreamNormaliser(context, noise) };
 }
 
+const bearer = (secret: string): Record<string, string> => (secret === '' ? {} : { authorization: `Bearer ${secret}` });
+
 export function createOpenAiCompatible(options: OpenAiCompatibleOptions): ProviderAdapter {
+  const { id, name, baseUrl, settings, configure } = options;
   return {
-    id: options.id,
-    name: options.name,
-    baseUrl: options.baseUrl,
+    id,
+    name,
+    baseUrl,
     needsKey: options.needsKey ?? true,
-    authorize: (secret): Record<string, string> => (secret === '' ? {} : { authorization: `Bearer ${secret}` }),
+    authorize: options.authorize ?? bearer,
+    ...(settings === undefined ? {} : { settings }),
+    ...(configure === undefined ? {} : { configure: (given) => createOpenAiCompatible(configure(given)) }),
     endpoints: { chat: createChatEndpoint(options) },
     mapError,
     findError,

@@ -1,6 +1,7 @@
 /**
  * The fate of every Chat Completions parameter at OpenAI-shaped upstreams, as data: one column per kind of server. A name
- * with a dot is a part of a parameter that has a fate of its own. Spec: fidelity 10, columns OA, TG, LO.
+ * with a dot is a part of a parameter that has a fate of its own; `*` is every top-level member without a row. A vendor's
+ * own file says where it differs. Spec: fidelity 10, columns OA and LO.
  */
 import type { ParameterFate } from '../src/contract/provider.ts';
 
@@ -23,9 +24,12 @@ export const openAiFates = {
   'tools.strict': 'mapped',
   'tools.custom': 'mapped',
   tool_choice: 'mapped',
+  'tool_choice.required': 'mapped',
+  'tool_choice.named': 'mapped',
   'tool_choice.allowed_tools': 'mapped',
   parallel_tool_calls: 'mapped',
   response_format: 'mapped',
+  'response_format.json_schema': 'mapped',
   temperature: 'mapped',
   top_p: 'mapped',
   max_tokens: 'mapped',
@@ -59,13 +63,13 @@ export const openAiFates = {
   function_call: 'mapped',
   top_k: 'mapped',
   thinking: 'dropped',
+  '*': 'mapped',
 } as const satisfies FateTable;
 
 /** Ollama, vLLM, LM Studio and every declared endpoint: servers of many ages and makes, so only the safe core goes through. */
 export const localFates = {
   ...openAiFates,
   'messages.developer': 'emulated',
-  'messages.name': 'dropped',
   'messages.image_detail': 'dropped',
   'messages.input_audio': 'refused',
   'messages.file_data': 'refused',
@@ -75,6 +79,8 @@ export const localFates = {
   'tools.strict': 'dropped',
   'tools.custom': 'refused',
   tool_choice: 'dropped',
+  'tool_choice.required': 'dropped',
+  'tool_choice.named': 'dropped',
   'tool_choice.allowed_tools': 'emulated',
   parallel_tool_calls: 'dropped',
   n: 'by-model',
@@ -99,12 +105,13 @@ export const localFates = {
   function_call: 'emulated',
 } as const satisfies FateTable;
 
-export const togetherFates = {
+/** What servers run by a company have beyond those that anybody runs: tools that can be chosen, and the knobs of sampling. */
+export const hostedFates = {
   ...localFates,
-  'messages.name': 'mapped',
-  'messages.image_detail': 'mapped',
   tools: 'mapped',
   tool_choice: 'mapped',
+  'tool_choice.required': 'mapped',
+  'tool_choice.named': 'mapped',
   n: 'mapped',
   logit_bias: 'mapped',
   logprobs: 'mapped',

@@ -4,11 +4,17 @@ import type { AdaptedResponse, ReplyContext } from '../src/contract/provider.ts'
 import { mapFinish } from './openai-finish.ts';
 import { toLegacyMessage, usesLegacyFunctions } from './openai-legacy.ts';
 import { readMessage, withoutNoise } from './openai-message.ts';
+import { splitThinking } from './openai-think.ts';
 import { completeToolCalls } from './openai-tool-calls.ts';
 import { readUsage, writeUsage } from './openai-usage.ts';
 
 function adaptMessage(source: JsonObject, context: ReplyContext, noise: readonly string[]): JsonObject {
   const parts = readMessage(source, noise);
+  if (parts.content !== null && context.target?.model?.abilities?.parseThink === true) {
+    const { content, reasoning } = splitThinking(parts.content);
+    parts.content = content;
+    parts.reasoning += reasoning;
+  }
   const message: JsonObject = { role: 'assistant', content: parts.content, ...parts.rest };
   const toolCalls = completeToolCalls(parts.toolCalls, noise, () => context.randomId());
   if (toolCalls.length === 0) message.content ??= '';

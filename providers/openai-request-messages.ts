@@ -2,38 +2,45 @@
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import { toToolMessage } from './openai-legacy.ts';
 import { refuse, type Draft } from './openai-draft.ts';
+import { editReasoning, without } from './openai-request-reasoning.ts';
 
 const cacheMarks = ['cache_control', 'prompt_cache_breakpoint'];
-const reasoningHistory = ['reasoning_content', 'reasoning', 'thinking_blocks', 'reasoning_details'];
-
-/** Takes members out and reports those that said something; the same object when there were none. */
-function without(draft: Draft, source: JsonObject, keys: readonly string[], path: string): JsonObject {
-  const present = keys.filter((key) => source[key] !== undefined);
-  if (present.length === 0) return source;
-  draft.dropped.push(...present.filter((key) => source[key] !== null).map((key) => `${path}.${key}`));
-  return Object.fromEntries(Object.entries(source).filter(([key]) => !present.includes(key)));
-}
+const partRows = [
+  'messages.image',
+  'messages.image_detail',
+  'messages.input_audio',
+  'messages.file_data',
+  'messages.file_id',
+  'messages.cache_marks',
+];
 
 function editImage(draft: Draft, part: JsonObject, path: string, param: string): JsonObject {
-  const modalities = draft.target.model?.inputModalities ?? [];
-  const isChecked = draft.rules.fates['messages.image'] === 'by-model';
-  if (isChecked && modalities.length > 0 && !modalities.includes('image')) refuse(param);
+  if (!draft.takesInput('image', 'messages.image')) refuse(param);
   const image = part.image_url;
-  if (draft.rules.fates['messages.image_detail'] !== 'dropped' || !isJsonObject(image)) return part;
+  if (draft.fate('messages.image_detail') !== 'dropped' || !isJsonObject(image)) return part;
   const edited = without(draft, image, ['detail'], `${path}.image_url`);
   return edited === image ? part : { ...part, image_url: edited };
 }
 
+function editFile(draft: Draft, part: JsonObject, param: string): JsonObject {
+  const file = isJsonObject(part.file) ? part.file : {};
+  if (typeof file.file_id === 'string') {
+    if (draft.fate('messages.file_id') === 'refused') refuse(param);
+    return part;
+  }
+  if (draft.fate('messages.file_data') === 'refused') refuse(param);
+  if (draft.rules.quirks.filePart !== 'document_url') return part;
+  const name = file.filename === undefined ? {} : { document_name: file.filename };
+  return { type: 'document_url', document_url: file.file_data ?? '', ...name };
+}
+
 function editPart(draft: Draft, part: JsonValue, path: string, param: string): JsonValue {
   if (!isJsonObject(part)) return part;
-  const { fates } = draft.rules;
-  if (part.type === 'input_audio' && fates['messages.input_audio'] === 'refused') refuse(param);
-  if (part.type === 'file') {
-    const isById = isJsonObject(part.file) && typeof part.file.file_id === 'string';
-    if (fates[isById ? 'messages.file_id' : 'messages.file_data'] === 'refused') refuse(param);
-  }
-  const edited = part.type === 'image_url' ? editImage(draft, part, path, param) : part;
-  return fates['messages.cache_marks'] === 'dropped' ? without(draft, edited, cacheMarks, path) : edited;
+  if (part.type === 'input_audio' && !draft.takesInput('audio', 'messages.input_audio')) refuse(param);
+  let edited = part;
+  if (part.type === 'file') edited = editFile(draft, part, param);
+  if (part.type === 'image_url') edited = editImage(draft, part, path, param);
+  return draft.fate('messages.cache_marks') === 'dropped' ? without(draft, edited, cacheMarks, path) : edited;
 }
 
 function editContent(draft: Draft, message: JsonObject, position: number): JsonObject {
@@ -45,29 +52,35 @@ function editContent(draft: Draft, message: JsonObject, position: number): JsonO
   return edited.some((part, index) => part !== content[index]) ? { ...message, content: edited } : message;
 }
 
-function editMessage(draft: Draft, source: JsonObject, position: number, calledIds: Map<string, string>): JsonObject {
-  const { fates, isVerbatim } = draft.rules;
+type History = {
+  /** By function name, the id under which it was last called. */
+  calledIds: Map<string, string>;
+  /** False: every kind of part goes as sent. */
+  readsParts: boolean;
+};
+
+function editMessage(draft: Draft, source: JsonObject, position: number, history: History): JsonObject {
   const path = `messages.${position}`;
   let message = source;
-  if (fates['messages.reasoning_history'] === 'dropped' && message.role === 'assistant') {
-    message = without(draft, message, reasoningHistory, path);
-  }
-  if (isVerbatim) return message;
-  if (fates.functions === 'emulated') message = toToolMessage(message, position, calledIds);
-  if (fates['messages.developer'] === 'emulated' && message.role === 'developer') {
+  if (message.role === 'assistant') message = editReasoning(draft, message, path);
+  if (draft.fate('functions') === 'emulated') message = toToolMessage(message, position, history.calledIds);
+  if (draft.fate('messages.developer') === 'emulated' && message.role === 'developer') {
     message = { ...message, role: 'system' };
   }
-  if (fates['messages.name'] === 'dropped') message = without(draft, message, ['name'], path);
-  if (fates['messages.cache_marks'] === 'dropped') message = without(draft, message, cacheMarks, path);
-  return editContent(draft, message, position);
+  if (draft.fate('messages.name') === 'dropped') message = without(draft, message, ['name'], path);
+  if (draft.fate('messages.cache_marks') === 'dropped') message = without(draft, message, cacheMarks, path);
+  return history.readsParts ? editContent(draft, message, position) : message;
 }
 
 export function editMessages(draft: Draft): void {
   const { messages } = draft.body;
   if (!Array.isArray(messages)) return;
-  const calledIds = new Map<string, string>();
+  const history = {
+    calledIds: new Map<string, string>(),
+    readsParts: partRows.some((row) => draft.fate(row) !== 'mapped'),
+  };
   const edited = messages.map((message, position) =>
-    isJsonObject(message) ? editMessage(draft, message, position, calledIds) : message,
+    isJsonObject(message) ? editMessage(draft, message, position, history) : message,
   );
   if (edited.some((message, position) => message !== messages[position])) draft.replace('messages', edited);
 }

@@ -11,10 +11,19 @@ import { brokenOff, findError, mapError } from './openai-errors.ts';
 import { isErrorFinish, mapFinish, type FinishReason } from './openai-finish.ts';
 import { toLegacyDeltas, usesLegacyFunctions } from './openai-legacy.ts';
 import { isHollow, readMessage, withoutNoise, type MessageParts } from './openai-message.ts';
+import { ThinkSplitter } from './openai-think.ts';
 import { ToolCallAssembler } from './openai-tool-calls.ts';
 import { readUsage, writeUsage } from './openai-usage.ts';
 
-type Choice = { index: number; tools: ToolCallAssembler; hasRole: boolean; hasOutput: boolean; isFinished: boolean };
+type Choice = {
+  index: number;
+  tools: ToolCallAssembler;
+  /** null: angle brackets are part of the text. */
+  think: ThinkSplitter | null;
+  hasRole: boolean;
+  hasOutput: boolean;
+  isFinished: boolean;
+};
 type Shown = { choice: JsonObject; isFinish: boolean };
 
 const choiceMembers = new Set(['index', 'delta', 'message', 'finish_reason', 'text', 'logprobs']);
@@ -163,13 +172,19 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
     const known = this.#choices.get(index);
     if (known !== undefined) return known;
     const tools = new ToolCallAssembler(() => this.#context.randomId(), this.#noise);
-    const choice = { index, tools, hasRole: false, hasOutput: false, isFinished: false };
+    const think = this.#context.target?.model?.abilities?.parseThink === true ? new ThinkSplitter() : null;
+    const choice = { index, tools, think, hasRole: false, hasOutput: false, isFinished: false };
     this.#choices.set(index, choice);
     return choice;
   }
 
   #delta(choice: Choice, parts: MessageParts, extras: JsonObject): Shown[] {
     const toolCalls = this.#toolDeltas(choice.tools.push(parts.toolCalls));
+    if (choice.think !== null && parts.content !== null) {
+      const { content, reasoning } = choice.think.push(parts.content);
+      parts.content = content;
+      parts.reasoning += reasoning;
+    }
     const delta: JsonObject = {};
     if (!choice.hasRole) {
       delta.role = 'assistant';
@@ -198,7 +213,7 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
   }
 
   #finish(choice: Choice, reason: FinishReason, extras: JsonObject): Shown[] {
-    const rest = this.#toolDeltas(choice.tools.close());
+    const rest = { ...this.#heldText(choice), ...this.#toolDeltas(choice.tools.close()) };
     const shown: Shown[] = [];
     if (!choice.hasRole) {
       choice.hasRole = true;
@@ -212,6 +227,16 @@ export class OpenAiStreamNormaliser implements StreamTranslator {
     const finish = this.#isLegacy && reason === 'tool_calls' ? 'function_call' : reason;
     shown.push({ choice: { index: choice.index, delta: {}, ...extras, finish_reason: finish }, isFinish: true });
     return shown;
+  }
+
+  /** Text that might still have become a tag. */
+  #heldText(choice: Choice): JsonObject {
+    const held = choice.think?.end() ?? { content: '', reasoning: '' };
+    this.#outputCharacters += held.content.length + held.reasoning.length;
+    return {
+      ...(held.content === '' ? {} : { content: held.content }),
+      ...(held.reasoning === '' ? {} : { reasoning_content: held.reasoning }),
+    };
   }
 
   /** At most three chunks: what is said, what the end of a tool call still owed, and the finish. */

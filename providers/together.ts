@@ -3,12 +3,12 @@
  * on the finish chunk with `cached_tokens` at its top level. Inline `<think>` of some models stays in the content.
  */
 import { createOpenAiCompatible } from './openai-compatible.ts';
-import { togetherFates } from './openai-fates.ts';
+import { hostedFates } from './openai-fates.ts';
 
 export const together = createOpenAiCompatible({
   id: 'together',
   name: 'Together AI',
   baseUrl: 'https://api.together.xyz/v1',
-  fates: togetherFates,
+  fates: hostedFates,
   noise: ['prompt'],
 });

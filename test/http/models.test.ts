@@ -14,10 +14,10 @@ const gateway = await startGateway(t, {
   environment: { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url },
   yaml: `
 providers:
-  vllm: { dialect: openai-compat, base_url: "${upstream.url}", allow_private: true }
+  house: { dialect: openai-compat, base_url: "${upstream.url}", allow_private: true }
 models:
   small: [openai/gpt-4o-mini, demo/echo]
-  local: vllm/qwen
+  local: house/qwen
   absent: together/meta-llama/Llama-3.3-70B-Instruct-Turbo
 tiers:
   free: { price: 0,  rpm: 10,   tpm: 20k,  concurrency: 2,   history: 7d,  models: [small, "demo/*"] }
@@ -65,7 +65,7 @@ t.test('lists aliases by their own names, first, and not those that lead nowhere
   t.notOk(ids.includes('absent'), 'its provider is off');
   t.notOk(ids.some((id) => String(id).startsWith('anthropic/')));
   t.match(await read('/small'), { id: 'small', owned_by: 'openai', context_length: 128_000 });
-  t.strictSame(await read('/local'), { id: 'local', object: 'model', created: 0, owned_by: 'vllm' });
+  t.strictSame(await read('/local'), { id: 'local', object: 'model', created: 0, owned_by: 'house' });
 });
 
 t.test('lists to each key what its tier and it itself may use', async (t) => {

@@ -1,13 +1,18 @@
-/** The table of fates is complete for the parameters that the `openai` package knows, and true of what the adapters do. */
+/**
+ * The fidelity contract is complete for the parameters that the `openai` package knows, and true of what the adapters do:
+ * one request per cell. What is mapped goes as it came unless `forms` says in which other form. Spec: fidelity 10.
+ */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { createDeclaredProvider, dialects, registry } from '../../providers/index.ts';
 import type { ModelSpec } from '../../src/contract/flow.ts';
-import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
-import type { ParameterFate, ProviderAdapter, RequestEdit, RequestRewrite } from '../../src/contract/provider.ts';
+import type { JsonObject } from '../../src/contract/json.ts';
+import type { ChatEndpoint, ProviderAdapter } from '../../src/contract/provider.ts';
+import { isNameOf, named, sampleBody, samples } from '../support/fidelity-samples.ts';
 import { thrownBy } from '../support/json-at.ts';
+import { sentBody } from '../support/sent-body.ts';
 
 const packageFolder = dirname(createRequire(import.meta.url).resolve('openai'));
 const types = readFileSync(join(packageFolder, 'resources/chat/completions/completions.d.ts'), 'utf8');
@@ -28,138 +33,163 @@ const adapters: ProviderAdapter[] = [
   ...Object.values(registry),
   ...dialects.map((dialect) => createDeclaredProvider({ id: dialect, dialect, baseUrl: 'http://127.0.0.1/v1' })),
 ];
+const rows = Object.keys(registry.openai.endpoints.chat?.fates ?? {});
 
-const user = (part: JsonObject): JsonObject => ({ messages: [{ role: 'user', content: [part] }] });
-const named = { type: 'function', function: { name: 'f' } };
-
-/** One request per row that asks for something. A row without one is structure that no provider can lack. */
-const samples: Record<string, JsonObject> = {
-  'messages.name': { messages: [{ role: 'user', content: 'x', name: 'ann' }] },
-  'messages.image_detail': user({ type: 'image_url', image_url: { url: 'https://example.com/a.png', detail: 'low' } }),
-  'messages.input_audio': user({ type: 'input_audio', input_audio: { data: '', format: 'wav' } }),
-  'messages.file_data': user({ type: 'file', file: { file_data: 'data:', filename: 'a' } }),
-  'messages.file_id': user({ type: 'file', file: { file_id: 'f' } }),
-  'messages.cache_marks': user({ type: 'text', text: 'x', prompt_cache_breakpoint: {} }),
-  'messages.reasoning_history': {
-    messages: [
-      { role: 'assistant', content: 'x', reasoning_content: 'y' },
-      { role: 'user', content: 'z' },
-    ],
-  },
-  'tools.strict': { tools: [{ type: 'function', function: { name: 'f', strict: true } }] },
-  'tools.custom': { tools: [{ type: 'custom', custom: { name: 'c' } }] },
-  tools: { tools: [named] },
-  tool_choice: { tools: [named], tool_choice: 'required' },
-  parallel_tool_calls: { tools: [named], parallel_tool_calls: false },
-  modalities: { modalities: ['text', 'audio'] },
-  functions: { functions: [{ name: 'f' }] },
-  ...Object.fromEntries(
-    Object.entries<JsonValue>({
-      response_format: { type: 'json_object' },
-      temperature: 1,
-      top_p: 1,
-      stop: 'x',
-      n: 2,
-      seed: 1,
-      presence_penalty: 1,
-      frequency_penalty: 1,
-      logit_bias: { '1': 2 },
-      logprobs: true,
-      top_logprobs: 2,
-      user: 'u',
-      safety_identifier: 's',
-      store: true,
-      service_tier: 'auto',
-      reasoning_effort: 'low',
-      verbosity: 'low',
-      prediction: { type: 'content', content: 'x' },
-      audio: { voice: 'v', format: 'wav' },
-      web_search_options: { search_context_size: 'low' },
-      prompt_cache_key: 'k',
-      prompt_cache_options: { ttl: 1 },
-      prompt_cache_retention: '24h',
-      moderation: { model: 'x' },
-      top_k: 3,
-      thinking: { type: 'enabled' },
-    }).map(([key, value]) => [key, { [key]: value }]),
-  ),
-};
-
-/** A model that lacks nothing, for the rows that depend on it. */
-const able: ModelSpec = {
-  id: 'p/m',
-  providerId: 'p',
-  upstreamModel: 'm',
-  name: 'M',
-  contextTokens: 100_000,
-  maxOutputTokens: 10_000,
-  inputModalities: [],
-  outputModalities: [],
-  supportedParameters: [],
-  price: null,
-  abilities: { sampling: 'both', topK: true },
-  created: 0,
-};
-
-function adapted(adapter: ProviderAdapter, sample: JsonObject): RequestEdit | RequestRewrite {
-  if (adapter.endpoints.chat === undefined) throw new Error('no chat endpoint');
-  const body = { model: 'm', messages: [{ role: 'user', content: 'x' }], ...sample };
-  return adapter.endpoints.chat.request(body, { upstreamModel: 'm', model: able });
+function chatOf(adapter: ProviderAdapter): ChatEndpoint {
+  if (adapter.endpoints.chat === undefined) throw new Error(`${adapter.id} has no chat endpoint`);
+  return adapter.endpoints.chat;
 }
 
-function isTrue(adapter: ProviderAdapter, sample: JsonObject, fate: ParameterFate): boolean {
+/** What OpenAI's own words become where a vendor has others: the members that go upstream. */
+const emulated: Readonly<Record<string, JsonObject>> = {
+  'messages.developer': { messages: [{ role: 'system', content: 'x' }, {}] },
+  'tool_choice.allowed_tools': { tools: [named('f')] },
+  functions: { tools: [named('f')] },
+};
+const effort = { reasoning: { effort: 'high' } };
+const instruction = { response_format: { type: 'json_object' }, messages: [{ role: 'system', content: /Schema/ }, {}] };
+const forms: Readonly<Record<string, Readonly<Record<string, object>>>> = {
+  mistral: {
+    seed: { random_seed: 1 },
+    'messages.file_data': {
+      messages: [{ content: [{ type: 'document_url', document_url: /^data:/, document_name: 'a.pdf' }] }],
+    },
+    'messages.reasoning_history': {
+      messages: [
+        {},
+        {
+          content: [
+            { type: 'thinking', thinking: [{ type: 'text', text: 'z' }] },
+            { type: 'text', text: 'y' },
+          ],
+        },
+        {},
+      ],
+    },
+    'tool_choice.required': { tool_choice: 'any' },
+    'tool_choice.named': { tools: [named('f')], tool_choice: 'any' },
+  },
+  deepseek: { 'response_format.json_schema': instruction },
+  openrouter: { reasoning_effort: effort, 'messages.reasoning_history': { messages: [{}, { reasoning: 'z' }, {}] } },
+  cohere: { top_k: { k: 3 }, 'tool_choice.named': { tools: [named('f')], tool_choice: 'required' } },
+  snowflake: { reasoning_effort: effort, 'messages.reasoning_history': { messages: [{}, { reasoning: 'z' }, {}] } },
+};
+
+/** An adapter of another dialect writes the body anew: there its own tests say in which form. */
+const isEdited = (adapter: ProviderAdapter): boolean =>
+  !('body' in chatOf(adapter).request(sampleBody({}), { upstreamModel: 'm', model: null }));
+
+function expectedForm(adapter: ProviderAdapter, row: string): object {
+  const own = forms[adapter.id]?.[row];
+  if (own !== undefined) return own;
+  const fate = chatOf(adapter).fates?.[row];
+  if (row === 'max_tokens') return {};
+  return fate === 'emulated' ? (emulated[row] ?? samples[row] ?? {}) : (samples[row] ?? {});
+}
+
+function checkCell(t: Test, adapter: ProviderAdapter, row: string, model: ModelSpec | null = null): void {
+  const fate = chatOf(adapter).fates?.[row];
+  const body = sampleBody(samples[row] ?? {});
+  const ask = (): ReturnType<ChatEndpoint['request']> =>
+    chatOf(adapter).request(body, { upstreamModel: 'm', model }, new Map());
   if (fate === 'refused') {
-    const thrown = thrownBy(() => adapted(adapter, sample));
-    return thrown instanceof Error && 'code' in thrown && thrown.code === 'unsupported_parameter';
+    const thrown = thrownBy(ask);
+    const param = thrown instanceof Error && 'param' in thrown ? String(thrown.param) : '';
+    t.match(thrown, { status: 400, code: 'unsupported_parameter' }, `${row} is refused`);
+    t.ok(isNameOf(row, param), `${row} is refused by its name, not as ${param}`);
+    return;
   }
-  const change = adapted(adapter, sample);
-  const { dropped } = change;
-  if (fate === 'dropped') return dropped.length === 1;
-  if ('body' in change) {
-    const isWritten = JSON.stringify(change) !== JSON.stringify(adapted(adapter, {}));
-    return dropped.length === 0 && (isWritten || fate === 'consumed' || fate === 'by-model');
+  const edit = ask();
+  const plain = JSON.stringify(chatOf(adapter).request(sampleBody({}), { upstreamModel: 'm', model }, new Map()));
+  if (fate === 'dropped') {
+    t.equal(edit.dropped.length, 1, `${row} is dropped: ${edit.dropped.join(', ')}`);
+    t.ok(isNameOf(row, edit.dropped[0] ?? ''), `${row} is reported by its name`);
+    return;
   }
-  const { remove, set } = change;
-  if (fate === 'emulated') return dropped.length === 0 && Object.keys(set).length > 0;
-  return dropped.length === 0 && remove.length === 0 && Object.keys(set).length === 0;
+  if (fate === 'by-model' && 'body' in edit) {
+    // The model that nobody knows is taken for the newest, which may lack a knob.
+    t.ok(
+      edit.dropped.every((name) => isNameOf(row, name)),
+      `${row} depends on the model`,
+    );
+    return;
+  }
+  t.same(edit.dropped, [], `${row} is ${fate}: nothing is lost`);
+  if (fate === 'consumed' || fate === undefined) return;
+  if (!('body' in edit)) t.match(sentBody(body, edit), expectedForm(adapter, row), `${row} in its form`);
+  else t.not(JSON.stringify(edit), plain, `${row} is written`);
 }
 
 t.test('knows every parameter of the openai package', (t) => {
   const parameters = declaredParameters();
   t.ok(parameters.length > 35, `${parameters.length} parameters were read`);
   t.ok(parameters.includes('messages') && parameters.includes('stream'));
+  t.same(
+    parameters.filter((name) => !rows.includes(name)),
+    [],
+    'each has a row',
+  );
+  t.end();
+});
+
+t.test('has a column for every provider', (t) => {
   for (const adapter of adapters) {
-    const fates = adapter.endpoints.chat?.fates ?? {};
+    const fates = chatOf(adapter).fates ?? {};
     t.same(
-      parameters.filter((name) => fates[name] === undefined),
+      rows.filter((row) => fates[row] === undefined),
       [],
-      `${adapter.id} has a fate for each`,
+      `${adapter.id} has a fate for each row`,
     );
   }
   t.end();
 });
 
 t.test('has a sample for every row but the structure', (t) => {
-  const structure = [
-    'messages',
-    'messages.developer',
-    'messages.image',
-    'model',
-    'tool_choice.allowed_tools',
-    'max_tokens',
-  ];
-  structure.push('max_completion_tokens', 'stream', 'metadata', 'stream_options', 'function_call');
-  const rows = Object.keys(registry.openai.endpoints.chat?.fates ?? {});
+  const structure = ['messages', 'model', 'max_completion_tokens', 'stream_options', 'function_call'];
   t.same(rows.filter((row) => samples[row] === undefined).sort(), structure.sort());
+  t.same(
+    Object.keys(samples).filter((row) => !rows.includes(row)),
+    [],
+  );
   t.end();
 });
 
 for (const adapter of adapters) {
-  t.test(`${adapter.id} does what its table says`, (t) => {
-    for (const [row, sample] of Object.entries(samples)) {
-      const fate = adapter.endpoints.chat?.fates?.[row];
-      t.ok(fate !== undefined && isTrue(adapter, sample, fate), `${row} is ${fate}`);
-    }
+  t.test(`${adapter.id} does what its column says`, (t) => {
+    for (const row of Object.keys(samples)) checkCell(t, adapter, row);
     t.end();
   });
 }
+
+t.test('a model that lacks what its provider can do is told so, not asked', (t) => {
+  const model: ModelSpec = {
+    id: 'x/m',
+    providerId: 'x',
+    upstreamModel: 'm',
+    name: 'm',
+    contextTokens: 1,
+    maxOutputTokens: 1,
+    inputModalities: ['text'],
+    outputModalities: ['text'],
+    supportedParameters: ['max_tokens'],
+    price: null,
+    abilities: { jsonSchema: false, forcedTool: 'never' },
+    created: 0,
+  };
+  const refusing = ['messages.image', 'messages.input_audio', 'tools', 'n', 'modalities', 'audio'];
+  for (const adapter of adapters.filter((candidate) => isEdited(candidate))) {
+    const chat = chatOf(adapter);
+    const fates = chat.fates ?? {};
+    if (['openai', 'azure-openai', 'openai-exact', 'demo'].includes(adapter.id)) continue;
+    for (const row of Object.keys(samples).filter((name) => fates[name] === 'by-model')) {
+      const ask = (): ReturnType<ChatEndpoint['request']> =>
+        chat.request(sampleBody(samples[row] ?? {}), { upstreamModel: 'm', model });
+      if (refusing.includes(row)) t.match(thrownBy(ask), { code: 'unsupported_parameter' }, `${adapter.id} ${row}`);
+      else if (row === 'response_format.json_schema') t.match(sentBody(sampleBody({}), ask()), instruction);
+      else if (row !== 'messages.reasoning_history') {
+        t.ok(isNameOf(row, ask().dropped[0] ?? ''), `${adapter.id} drops ${row}`);
+      }
+    }
+  }
+  t.end();
+});
