@@ -4,10 +4,12 @@ import { ensureKey } from '../auth/key-issue.ts';
 import { generateApiKey } from '../auth/api-key.ts';
 import { loadConfig } from '../config/load.ts';
 import type { GatewayConfig } from '../config/types.ts';
+import type { Price } from '../contract/flow.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { collectProcessMetrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
 import { listKeys } from '../store/api-keys.ts';
+import { insertPriceVersions } from '../store/price-versions.ts';
 import { awaitDatabase } from './await-database.ts';
 import type { Command, CommandIo } from './command.ts';
 import { openPools } from './open-pools.ts';
@@ -39,6 +41,7 @@ export const serve: Command = {
     try {
       const jobsDb = pools?.jobs ?? store.db;
       await makePartitions(jobsDb, log);
+      await insertPriceVersions(jobsDb, namedPrices(config));
       const firstKey = await issueKeys(config, store);
       const app = await createApp({
         config,
@@ -72,6 +75,14 @@ export const serve: Command = {
     return 0;
   },
 };
+
+/** Each price once, under the version that rows will name. */
+function namedPrices({ catalogue }: GatewayConfig): readonly { version: string; price: Price }[] {
+  const named = new Map<string, Price>();
+  for (const { price, priceVersion } of catalogue)
+    if (price !== null && priceVersion !== undefined) named.set(priceVersion, price);
+  return [...named].map(([version, price]) => ({ version, price }));
+}
 
 /** Limits in one process's memory are only exact when it is the only process. */
 async function holdAlone(config: GatewayConfig, log: Logger): Promise<() => Promise<void>> {

@@ -1,9 +1,10 @@
 /** `models.yaml` as the catalogue: tokens as numbers, list prices as whole pico-USD per token, dates as Unix seconds. */
+import { createHash } from 'node:crypto';
 import { Value } from 'typebox/value';
 import type { ModelAbilities, ModelSpec, Price } from '../contract/flow.ts';
 import { hint } from './nearest-name.ts';
-import type { Path, Report } from './report.ts';
-import { type AbilitiesEntry, CatalogueFile, type PriceEntry } from './schema.ts';
+import { formatPlace, type Path, type Report } from './report.ts';
+import { type AbilitiesEntry, CatalogueFile, type GatewayFile, type PriceEntry } from './schema.ts';
 import { parseDay, parseListPrice, parseTokens, valueOr } from './units.ts';
 import { checkFile } from './validation.ts';
 import type { YamlFile } from './yaml-file.ts';
@@ -45,7 +46,7 @@ function readModel(id: string, entry: Entry, context: Context): ModelSpec {
     inputModalities: entry.input,
     outputModalities: entry.output,
     supportedParameters: readParameters(entry.parameters, [...path, 'parameters'], context),
-    price: entry.price === undefined ? null : readPrice(entry.price),
+    ...priced(entry.price === undefined ? null : readPrice(entry.price)),
     ...(entry.abilities === undefined
       ? {}
       : { abilities: readAbilities(entry.abilities, [...path, 'abilities'], context) }),
@@ -84,7 +85,35 @@ function abilitiesOf(entry: AbilitiesEntry): ModelAbilities {
   );
 }
 
-export function readPrice(written: PriceEntry): Price {
+/** A price and its name, which is the beginning of its hash: the same price has the same name everywhere. */
+function priced(price: Price | null): Pick<ModelSpec, 'price' | 'priceVersion'> {
+  if (price === null) return { price };
+  return { price, priceVersion: createHash('sha256').update(JSON.stringify(price)).digest('hex').slice(0, 12) };
+}
+
+/** What an operator pays where that is not the list price. */
+export function overridePrices(
+  catalogue: readonly ModelSpec[],
+  prices: GatewayFile['prices'],
+  { file, report }: Pick<Context, 'file' | 'report'>,
+): readonly ModelSpec[] {
+  for (const id of Object.keys(prices ?? {})) {
+    const path = ['prices', id];
+    report.record(path, file.display(path, '(its own)'), formatPlace(file.place(path)));
+    if (catalogue.some((model) => model.id === id)) continue;
+    const guess = hint(
+      id,
+      catalogue.map((model) => model.id),
+    );
+    report.refuse(file.place(path, 'key'), path, `not in the catalogue${guess}`);
+  }
+  return catalogue.map((model) => {
+    const own = prices !== undefined && Object.hasOwn(prices, model.id) ? prices[model.id] : undefined;
+    return own === undefined ? model : { ...model, ...priced(readPrice(own)) };
+  });
+}
+
+function readPrice(written: PriceEntry): Price {
   const { above } = written;
   const price = ratesOf(written);
   if (above === undefined) return price;

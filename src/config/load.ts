@@ -8,7 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Value } from 'typebox/value';
 import type { ModelSpec } from '../contract/flow.ts';
-import { readCatalogue } from './catalogue.ts';
+import { overridePrices, readCatalogue } from './catalogue.ts';
 import { readProviders } from './endpoints.ts';
 import type { Lookup } from './interpolation.ts';
 import { readAliases, readTiers } from './models.ts';
@@ -58,7 +58,8 @@ export function loadConfig(input: ConfigInput): GatewayConfig {
   if (file === null) throw new ConfigError(report.problems());
   const content = readContent(file, report);
   const settings = readSettings({ flags, environment, file, content, report }, { isProduction });
-  const catalogue = loadCatalogue(content.catalogue, path, { ...context, file });
+  const listed = loadCatalogue(content.catalogue, path, { ...context, file });
+  const catalogue = overridePrices(listed, content.prices, { file, report });
   const { demo } = settings;
   const providers = readProviders(content.providers, {
     known,

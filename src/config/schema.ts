@@ -207,6 +207,32 @@ const Redis = Type.Object(
 );
 
 export const durabilities = ['standard', 'strict'] as const;
+const listPrice = (description: string) => number(units.listPriceForm, units.parseListPrice, description);
+
+const rates = {
+  in: listPrice('Fresh input.'),
+  cached_in: Type.Optional(listPrice('Input read from the cache. Default: as input.')),
+  cache_write: Type.Optional(listPrice('Input written to the cache. Default: as input.')),
+  long_cache_write: Type.Optional(listPrice('Input written to the cache for an hour. Default: as cache_write.')),
+  audio_in: Type.Optional(listPrice('Audio that it hears. Default: as input.')),
+  out: listPrice('Output.'),
+  reasoning: Type.Optional(listPrice('Reasoning. Default: as output.')),
+  audio_out: Type.Optional(listPrice('Audio that it speaks. Default: as output.')),
+};
+
+const ModelPrice = Type.Object(
+  {
+    ...rates,
+    above: Type.Optional(
+      Type.Object(
+        { prompt: number(units.tokensForm, units.parseTokens, 'Longer prompts than this many tokens.'), ...rates },
+        { ...closed, description: 'Rates of the whole request when its prompt is longer.' },
+      ),
+    ),
+  },
+  { ...closed, description: 'USD per million tokens.' },
+);
+
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 export const GatewayFile = Type.Object(
@@ -270,6 +296,12 @@ export const GatewayFile = Type.Object(
         description: 'Plans.',
       }),
     ),
+    prices: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}/\\S{1,200}$' }), ModelPrice, {
+        ...closed,
+        description: 'What a model of the catalogue costs you where that is not its list price, by provider/model.',
+      }),
+    ),
     timeouts: Type.Optional(Timeouts),
     retention: Type.Optional(Retention),
   },
@@ -286,31 +318,6 @@ const modalities = (description: string) =>
     errorMessage: `expected a list of ${modalityNames.join(', ')}`,
     description,
   });
-const listPrice = (description: string) => number(units.listPriceForm, units.parseListPrice, description);
-
-const rates = {
-  in: listPrice('Fresh input.'),
-  cached_in: Type.Optional(listPrice('Input read from the cache. Default: as input.')),
-  cache_write: Type.Optional(listPrice('Input written to the cache. Default: as input.')),
-  long_cache_write: Type.Optional(listPrice('Input written to the cache for an hour. Default: as cache_write.')),
-  audio_in: Type.Optional(listPrice('Audio that it hears. Default: as input.')),
-  out: listPrice('Output.'),
-  reasoning: Type.Optional(listPrice('Reasoning. Default: as output.')),
-  audio_out: Type.Optional(listPrice('Audio that it speaks. Default: as output.')),
-};
-
-const ModelPrice = Type.Object(
-  {
-    ...rates,
-    above: Type.Optional(
-      Type.Object(
-        { prompt: number(units.tokensForm, units.parseTokens, 'Longer prompts than this many tokens.'), ...rates },
-        { ...closed, description: 'Rates of the whole request when its prompt is longer.' },
-      ),
-    ),
-  },
-  { ...closed, description: 'USD per million tokens.' },
-);
 
 const oneOf = <const T extends readonly string[]>(names: T, description: string) =>
   Type.Enum([...names] as T[number][], { errorMessage: `expected one of ${names.join(', ')}`, description });

@@ -104,6 +104,8 @@ export type ModelSpec = {
   outputModalities: readonly string[];
   supportedParameters: readonly string[];
   price: Price | null;
+  /** Names `price` for ever: rows keep it. Absent: no price. */
+  priceVersion?: string;
   abilities?: ModelAbilities;
   /** Unix seconds. */
   created: number;
@@ -185,6 +187,8 @@ export type UsageRecord = {
   usageSource: UsageSource;
   usage: Usage;
   costPicoUsd: number;
+  /** Of the price that the cost was worked out with. Absent or null: there was none. */
+  priceVersion?: string | null;
   ttftMs: number | null;
   durationMs: number;
   attempts: readonly Attempt[];

@@ -56,6 +56,7 @@ const ownTables = [
   'usage_dlq',
   'usage_rollups_hour',
   'usage_events',
+  'price_versions',
   'audit_log',
   'provider_credentials',
   'api_keys',

@@ -3,7 +3,7 @@
  * times are Date, numeric is a decimal string, jsonb comes parsed and goes in as text (an array would become a Postgres array).
  */
 import type { ColumnType, Kysely, Transaction } from 'kysely';
-import type { Attempt, Limits, Tier, UsageRank, UsageSource, UsageStatus } from '../contract/flow.ts';
+import type { Attempt, Limits, Price, Tier, UsageRank, UsageSource, UsageStatus } from '../contract/flow.ts';
 
 type Time = ColumnType<Date, Date, Date>;
 type OptionalTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
@@ -92,13 +92,20 @@ export type UsageEventsTable = {
   completion_tokens: number;
   reasoning_tokens: number;
   /** Exact decimal with twelve places. */
+  long_cache_write_tokens: Defaulted<number>;
+  audio_prompt_tokens: Defaulted<number>;
+  audio_completion_tokens: Defaulted<number>;
   cost_usd: string;
+  /** null: the model had no price. */
+  price_version: ColumnType<string | null, string | null | undefined, string | null>;
   ttft_ms: number | null;
   duration_ms: number;
   attempts: Json<Attempt[]>;
   /** When the row took its present form: a better record renews it, so a roll-up can tell what is new. */
   inserted_at: ColumnType<Date, never, never>;
 };
+
+export type PriceVersionsTable = { version: string; price: Json<Price>; first_seen_at: ColumnType<Date, never, never> };
 
 export type UsageRollupsHourTable = {
   hour: Time;
@@ -189,6 +196,7 @@ export type StoreSchema = {
   provider_credentials: ProviderCredentialsTable;
   usage_events: UsageEventsTable;
   usage_rollups_hour: UsageRollupsHourTable;
+  price_versions: PriceVersionsTable;
   usage_upkeep: UsageUpkeepTable;
   rejections_minute: RejectionsMinuteTable;
   audit_log: AuditLogTable;

@@ -4,7 +4,7 @@
  * Fails as a whole: the caller keeps the batch and tries again. Spec: reliability 2.2 and 2.4 DRAIN, performance 3.5.
  */
 import { type RawBuilder, sql } from 'kysely';
-import type { UsageRecord } from '../contract/flow.ts';
+import type { Usage, UsageRecord } from '../contract/flow.ts';
 import { formatUsd } from './decimal-usd.ts';
 import type { Store, UsageEventsTable } from './schema.ts';
 
@@ -32,6 +32,10 @@ const columnTypes: Readonly<Record<keyof Row, string>> = {
   cache_write_tokens: 'int4',
   completion_tokens: 'int4',
   reasoning_tokens: 'int4',
+  long_cache_write_tokens: 'int4',
+  audio_prompt_tokens: 'int4',
+  audio_completion_tokens: 'int4',
+  price_version: 'text',
   cost_usd: 'numeric',
   ttft_ms: 'int4',
   duration_ms: 'int4',
@@ -74,6 +78,49 @@ export async function findRecentSpenders(
     .execute();
 }
 
+/** Rows whose tokens a provider counted, from one request id on, in their order. */
+export async function listCountedRows(
+  db: Store,
+  { afterId, fromMs, limit }: { afterId: string; fromMs: number; limit: number },
+): Promise<readonly { requestId: string; usage: Usage; priceVersion: string | null; costUsd: string }[]> {
+  const rows = await db
+    .selectFrom('usage_events')
+    .select([
+      'request_id',
+      'price_version',
+      'prompt_tokens',
+      'cached_tokens',
+      'cache_write_tokens',
+      'completion_tokens',
+      'reasoning_tokens',
+      'long_cache_write_tokens',
+      'audio_prompt_tokens',
+      'audio_completion_tokens',
+      sql<string>`cost_usd::text`.as('cost_usd'),
+    ])
+    .where('started_at', '>=', new Date(fromMs))
+    .where('request_id', '>', afterId)
+    .where('usage_source', '=', 'provider')
+    .orderBy('request_id')
+    .limit(limit)
+    .execute();
+  return rows.map((row) => ({
+    requestId: row.request_id,
+    priceVersion: row.price_version,
+    costUsd: row.cost_usd,
+    usage: {
+      promptTokens: row.prompt_tokens,
+      cachedTokens: row.cached_tokens,
+      cacheWriteTokens: row.cache_write_tokens,
+      completionTokens: row.completion_tokens,
+      reasoningTokens: row.reasoning_tokens,
+      longCacheWriteTokens: row.long_cache_write_tokens,
+      audioPromptTokens: row.audio_prompt_tokens,
+      audioCompletionTokens: row.audio_completion_tokens,
+    },
+  }));
+}
+
 function rowOf(record: UsageRecord): Row {
   const { usage } = record;
   return {
@@ -97,6 +144,10 @@ function rowOf(record: UsageRecord): Row {
     cache_write_tokens: boundedInteger(usage.cacheWriteTokens),
     completion_tokens: boundedInteger(usage.completionTokens),
     reasoning_tokens: boundedInteger(usage.reasoningTokens),
+    long_cache_write_tokens: boundedInteger(usage.longCacheWriteTokens ?? 0),
+    audio_prompt_tokens: boundedInteger(usage.audioPromptTokens ?? 0),
+    audio_completion_tokens: boundedInteger(usage.audioCompletionTokens ?? 0),
+    price_version: optionalText(record.priceVersion ?? null),
     cost_usd: formatUsd(record.costPicoUsd),
     ttft_ms: record.ttftMs === null ? null : boundedInteger(record.ttftMs),
     duration_ms: boundedInteger(record.durationMs),

@@ -4,7 +4,7 @@
  * a row that is wrong about who pays, or how much, is worse than a dead letter. It must never throw.
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../contract/json.ts';
-import type { Attempt, UsageRank, UsageRecord, UsageSource, UsageStatus } from '../contract/flow.ts';
+import type { Attempt, Usage, UsageRank, UsageRecord, UsageSource, UsageStatus } from '../contract/flow.ts';
 import { uuidV7Milliseconds } from '../platform/uuid.ts';
 
 export type ParsedRecord = { record: UsageRecord } | { reason: string };
@@ -86,12 +86,22 @@ function recordOf(value: JsonObject): UsageRecord {
       cacheWriteTokens: countOf(usage['cacheWriteTokens']),
       completionTokens: countOf(usage['completionTokens']),
       reasoningTokens: countOf(usage['reasoningTokens']),
+      ...rareCounts(usage),
     },
     costPicoUsd: Number(value['costPicoUsd']),
+    ...(typeof value['priceVersion'] === 'string' ? { priceVersion: storable(value['priceVersion']) } : {}),
     ttftMs: typeof value['ttftMs'] === 'number' ? countOf(value['ttftMs']) : null,
     durationMs: countOf(value['durationMs']),
     attempts: attemptsOf(value['attempts']),
   };
+}
+
+/** Of the kinds of token that few requests have. */
+function rareCounts(usage: JsonObject): Partial<Usage> {
+  const counts: Partial<Record<keyof Usage, number>> = {};
+  for (const name of ['longCacheWriteTokens', 'audioPromptTokens', 'audioCompletionTokens'] as const)
+    if (usage[name] !== undefined) counts[name] = countOf(usage[name]);
+  return counts;
 }
 
 function attemptsOf(value: JsonValue | undefined): readonly Attempt[] {

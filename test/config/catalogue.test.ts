@@ -135,3 +135,17 @@ t.test('says which set of abilities was meant', (t) => {
   t.throws(() => sandbox.load(), /models\.yaml:4:\d+.*no such set of abilities.*newest/s);
   t.end();
 });
+
+t.test('a price of our own takes the place of the list price, and has a name of its own', (t) => {
+  const sandbox = createSandbox(t);
+  const before = sandbox.load().catalogue[0];
+  sandbox.write('config/gateway.yaml', 'prices: { acme/one: { in: 1, out: 2 } }\n');
+  const after = sandbox.load().catalogue[0];
+  t.match(after?.price, { input: 1_000_000, cachedInput: 1_000_000, output: 2_000_000 });
+  t.match(after?.priceVersion, /^[0-9a-f]{12}$/);
+  t.not(after?.priceVersion, before?.priceVersion);
+  t.equal(sandbox.load().catalogue[0]?.priceVersion, after?.priceVersion, 'the same price, the same name');
+  sandbox.write('config/gateway.yaml', 'prices: { acme/onne: { in: 1, out: 2 } }\n');
+  t.match(sandbox.problems(), [/acme\/onne.*: not in the catalogue.*acme\/one/]);
+  t.end();
+});

@@ -30,7 +30,9 @@ function history(): [UsageRecord, UsageRecord, UsageRecord, UsageRecord] {
 
 testBothKinds(t, async (t, { db }) => {
   t.test('keeps every field when a record goes in', async (t) => {
-    const record = usageRecord();
+    const plain = usageRecord();
+    const rare = { longCacheWriteTokens: 2, audioPromptTokens: 3, audioCompletionTokens: 4 };
+    const record = { ...plain, usage: { ...plain.usage, ...rare }, priceVersion: 'v1' };
     await insertUsageEvents(db, [record]);
     const row = await db
       .selectFrom('usage_events')
@@ -61,7 +63,11 @@ testBothKinds(t, async (t, { db }) => {
         cache_write_tokens: 5,
         completion_tokens: 20,
         reasoning_tokens: 7,
+        long_cache_write_tokens: 2,
+        audio_prompt_tokens: 3,
+        audio_completion_tokens: 4,
         cost_usd: '1.234567890123',
+        price_version: 'v1',
         ttft_ms: 180,
         duration_ms: 2100,
         attempts: record.attempts,
