@@ -3,42 +3,10 @@
  * this one value. Objects are closed, so a mistyped key is an error and not a setting that silently does nothing.
  * `errorMessage` is said by the start-up and by editors alike. Patterns check the shape; the parsers in `units.ts` the range.
  */
-import { type Static, type TSchema, Type } from 'typebox';
+import { type Static, Type } from 'typebox';
+import { ModelPrice } from './catalogue-schema.ts';
+import { clock, closed, flag, limit, listOf, number, text, withUnit } from './schema-fields.ts';
 import * as units from './units.ts';
-
-const closed = { additionalProperties: false };
-
-const text = (errorMessage: string, description: string) => Type.String({ errorMessage, description });
-type Parse = (input: string | number) => units.Parsed<unknown>;
-
-/** The range is checked by the very parser that later gives the number; JSON Schema sees the pattern alone. */
-function inRange<T extends TSchema>(schema: T, parse: Parse) {
-  const read = (value: unknown): units.Parsed<unknown> =>
-    typeof value === 'string' || typeof value === 'number' ? parse(value) : parse('');
-  const messageOf = (parsed: units.Parsed<unknown>): string => (parsed.ok ? '' : parsed.message);
-  return Type.Refine<T, unknown>(
-    schema,
-    (value) => read(value).ok,
-    (value) => messageOf(read(value)),
-  );
-}
-
-const number = ({ pattern, expected }: units.Form, parse: Parse, description: string) =>
-  inRange(
-    Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern })], { errorMessage: expected, description }),
-    parse,
-  );
-const withUnit = ({ pattern, expected }: units.Form, parse: Parse, description: string) =>
-  inRange(Type.String({ pattern, errorMessage: expected, description }), parse);
-const clock = (description: string) => withUnit(units.durationForm, units.parseDuration, description);
-const limit = (description: string) => number(units.countForm, units.parseCount, description);
-const flag = (description: string) =>
-  Type.Union([Type.Boolean(), Type.Enum(['true', 'false'])], { errorMessage: 'expected true or false', description });
-const listOf = (item: string, description: string) =>
-  Type.Array(Type.String({ minLength: 1, errorMessage: `expected ${item}` }), {
-    errorMessage: `expected a list of ${item} entries`,
-    description,
-  });
 
 const keyFields = {
   key: Type.Optional(text('expected text', 'API key, best as "${NAME:-}" or "${file:/path}". Empty: switched off.')),
@@ -207,32 +175,6 @@ const Redis = Type.Object(
 );
 
 export const durabilities = ['standard', 'strict'] as const;
-const listPrice = (description: string) => number(units.listPriceForm, units.parseListPrice, description);
-
-const rates = {
-  in: listPrice('Fresh input.'),
-  cached_in: Type.Optional(listPrice('Input read from the cache. Default: as input.')),
-  cache_write: Type.Optional(listPrice('Input written to the cache. Default: as input.')),
-  long_cache_write: Type.Optional(listPrice('Input written to the cache for an hour. Default: as cache_write.')),
-  audio_in: Type.Optional(listPrice('Audio that it hears. Default: as input.')),
-  out: listPrice('Output.'),
-  reasoning: Type.Optional(listPrice('Reasoning. Default: as output.')),
-  audio_out: Type.Optional(listPrice('Audio that it speaks. Default: as output.')),
-};
-
-const ModelPrice = Type.Object(
-  {
-    ...rates,
-    above: Type.Optional(
-      Type.Object(
-        { prompt: number(units.tokensForm, units.parseTokens, 'Longer prompts than this many tokens.'), ...rates },
-        { ...closed, description: 'Rates of the whole request when its prompt is longer.' },
-      ),
-    ),
-  },
-  { ...closed, description: 'USD per million tokens.' },
-);
-
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 export const GatewayFile = Type.Object(
@@ -308,92 +250,6 @@ export const GatewayFile = Type.Object(
   { ...closed, title: 'Tollgate: gateway.yaml' },
 );
 export type GatewayFile = Static<typeof GatewayFile>;
-
-const date = (description: string) => withUnit(units.dayForm, units.parseDay, description);
-const parameterList = listOf('parameter name', 'Request parameters that the model accepts.');
-const modalityNames = ['text', 'image', 'audio', 'video', 'file', 'embedding'] as const;
-const modalities = (description: string) =>
-  Type.Array(Type.Enum([...modalityNames], { errorMessage: `expected one of ${modalityNames.join(', ')}` }), {
-    minItems: 1,
-    errorMessage: `expected a list of ${modalityNames.join(', ')}`,
-    description,
-  });
-
-const oneOf = <const T extends readonly string[]>(names: T, description: string) =>
-  Type.Enum([...names] as T[number][], { errorMessage: `expected one of ${names.join(', ')}`, description });
-
-const Abilities = Type.Object(
-  {
-    thinking: Type.Optional(oneOf(['none', 'budget', 'adaptive', 'level'], 'How its thinking is steered.')),
-    can_stop_thinking: Type.Optional(flag('False: it always thinks.')),
-    thinks_by_default: Type.Optional(flag('It thinks unless told not to.')),
-    efforts: Type.Optional(listOf('effort', 'Values of reasoning_effort that it knows by their own names.')),
-    sampling: Type.Optional(oneOf(['both', 'one', 'none'], 'Whether temperature and top_p may be set.')),
-    top_k: Type.Optional(flag('Takes top_k.')),
-    json_schema: Type.Optional(flag('Answers by a schema natively.')),
-    strict_tools: Type.Optional(flag('Takes strict tools.')),
-    forced_tool: Type.Optional(oneOf(['accepted', 'unless-thinking', 'never'], 'Whether a tool may be forced.')),
-    inline_system: Type.Optional(flag('Takes system messages in the middle of a conversation.')),
-    prefill: Type.Optional(flag('Goes on from a last message of the assistant.')),
-    reasoning_history: Type.Optional(
-      oneOf(['strip', 'content', 'blocks', 'details'], "What of an earlier answer's reasoning is sent back."),
-    ),
-    parse_think: Type.Optional(flag('Its text begins with <think>, to be told apart from the answer.')),
-  },
-  { ...closed, description: 'What a model can do beyond its parameters.' },
-);
-export type AbilitiesEntry = Static<typeof Abilities>;
-export type PriceEntry = Static<typeof ModelPrice>;
-
-const CatalogueEntry = Type.Object(
-  {
-    name: text('expected text', 'For people.'),
-    context: number(units.tokensForm, units.parseTokens, 'Context window.'),
-    max_output: number(units.tokensForm, units.parseTokens, 'Longest answer.'),
-    input: modalities('What it reads.'),
-    output: modalities('What it gives.'),
-    parameters: Type.Union([Type.String({ minLength: 1 }), parameterList], {
-      errorMessage: 'expected the name of a parameter set or a list of parameters',
-      description: 'A set of the section parameters, or a list.',
-    }),
-    abilities: Type.Optional(
-      Type.Union([Type.String({ minLength: 1 }), Abilities], {
-        errorMessage: 'expected the name of a set of abilities or a mapping of abilities',
-        description: 'A set of the section abilities, or a mapping.',
-      }),
-    ),
-    price: Type.Optional(ModelPrice),
-    created: date('Constant per model; clients sort by it.'),
-  },
-  { ...closed },
-);
-
-export const CatalogueFile = Type.Object(
-  {
-    as_of: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}$' }), date('When its prices were read.'), {
-      ...closed,
-      description: 'Per provider, the day for which its prices are known to be right.',
-    }),
-    parameters: Type.Optional(
-      Type.Record(Type.String({ pattern: '^[a-z][a-z0-9_]*$' }), parameterList, {
-        ...closed,
-        description: 'Named sets of parameters.',
-      }),
-    ),
-    abilities: Type.Optional(
-      Type.Record(Type.String({ pattern: '^[a-z][a-z0-9_]*$' }), Abilities, {
-        ...closed,
-        description: 'Named sets of abilities.',
-      }),
-    ),
-    models: Type.Record(Type.String({ pattern: '^[a-z0-9][a-z0-9_-]{0,62}/\\S{1,200}$' }), CatalogueEntry, {
-      ...closed,
-      description: 'By provider/upstream-model.',
-    }),
-  },
-  { ...closed, title: 'Tollgate: models.yaml' },
-);
-export type CatalogueFile = Static<typeof CatalogueFile>;
 
 /** The committed `config/gateway.schema.json`, byte for byte. */
 export function renderGatewaySchema(): string {
