@@ -13,7 +13,10 @@ import { createInProcessEngine } from './admission/in-process-engine.ts';
 import { openJournal } from './admission/journal.ts';
 import { createJournaledEngine } from './admission/journaled-engine.ts';
 import { createLimiterState } from './admission/limiter-state.ts';
+import { createLocalShareEngine } from './admission/local-share-engine.ts';
+import { warnOfRedisDurability } from './admission/redis-durability.ts';
 import { createRedisEngine } from './admission/redis-engine.ts';
+import { createReplicaCount } from './admission/replica-count.ts';
 import { openRowSpool } from './admission/row-spool.ts';
 import { openLeasesKey, usageStreamKey } from './admission/redis-keys.ts';
 import { findLayoutInUse, removeLayout } from './admission/shard-layout.ts';
@@ -30,6 +33,7 @@ import type { StoreSchema } from './store/schema.ts';
 import { claimShardCount } from './store/shard-counts.ts';
 import { insertUsageDeadLetters } from './store/usage-dead-letters.ts';
 import { insertUsageEvents } from './store/usage-events.ts';
+import { deleteUsageIntent, insertUsageIntent } from './store/usage-intents.ts';
 import { createLedger, type Ledger } from './usage/ledger.ts';
 import { createStreamDrain } from './usage/stream-drain.ts';
 
@@ -129,7 +133,7 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
     throw error;
   });
   const limiter = connect('tollgate-limiter');
-  const engine = createRedisEngine({
+  const shared = createRedisEngine({
     limiter,
     background,
     sink: fallback,
@@ -139,6 +143,23 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
     streamCapEntries: streamEntries,
     streamCapBytes: streamBytes,
   });
+  const replicas = createReplicaCount({
+    redis: background,
+    key: `${keyPrefix}replicas`,
+    nowMs: () => performance.now(),
+  });
+  const engine = createLocalShareEngine({
+    inner: shared,
+    tiers: localShareTiers(config),
+    replicas,
+    intents: {
+      write: (record, auth) => insertUsageIntent(database.db, record, auth),
+      remove: (record) => deleteUsageIntent(database.db, record),
+    },
+    hasRoom: () => fallback.hasRoom(),
+    log,
+  });
+  if (config.durability === 'strict') shared.ready.then(() => warnOfRedisDurability(background, log), ignore);
   const shardNumbers = Array.from({ length: shards }, (_, shard) => shard);
   const streams = shardNumbers.map((shard) => usageStreamKey(keyPrefix, shard));
   const depths = new Map<string, number>();
@@ -171,11 +192,18 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
       await untilEmpty(() => waitingRows(limiter, streams), emptyStreamMs);
       await drain.stop();
       await fallback.close(deadlineMs);
+      await replicas.close();
       limiter.disconnect();
       background.disconnect();
     },
   };
 }
+
+const localShareTiers = ({ tiers }: GatewayConfig): ReadonlySet<string> =>
+  new Set(Object.values(tiers).flatMap(({ id, localShare }) => (localShare === true ? [id] : [])));
+
+/** A Redis that is not fit says so by itself. */
+const ignore = (): void => undefined;
 
 type Fallback = UsageSink & { depth(): number; close(deadlineMs: number): Promise<void> };
 

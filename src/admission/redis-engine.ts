@@ -18,6 +18,7 @@ import { createReplayRing } from './replay-ring.ts';
 import { createSettlementQueue } from './settlement-queue.ts';
 import { createTickBatcher } from './tick-batcher.ts';
 import { readAdmitReply, readBudgetReply, readInspection } from './tick-replies.ts';
+import { createSilence, type Silence } from './silence.ts';
 import { loadTickScript } from './tick-script.ts';
 import {
   adjustOperation,
@@ -75,6 +76,10 @@ export type RedisEngineOptions = {
 };
 
 export interface RedisEngine extends GovernedEngine {
+  /** Since when, by `monotonicMs`, the shard of this account gives no answer; null while it does. */
+  silentSinceMs(accountId: string): number | null;
+  /** A request that was admitted without Redis: its lease and debits are asserted when Redis is back, its row is kept. */
+  adopt(request: AdmitRequest): void;
   /** A server that is fit to hold limits was met. Until a shard's own was, its admissions are `limits_unavailable`. */
   readonly ready: Promise<void>;
 }
@@ -86,7 +91,7 @@ const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
 
-type WatchedShard = Shard & { server: ServerWatch };
+type WatchedShard = Shard & { server: ServerWatch; silence: Silence };
 
 export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const { limiter, background, sink, log, keyPrefix = defaultKeyPrefix, shards: shardCount = 1 } = options;
@@ -131,6 +136,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
       if (isLoss) void recover(index);
     };
     const key = openLeasesKey(keyPrefix, index);
+    const silence = createSilence(nowMs);
     const server = watchRedisServer(background, {
       key,
       streamKey: usageStreamKey(keyPrefix, index),
@@ -139,6 +145,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
       allowEviction,
       every,
       onRestart: () => void assertAgain(index),
+      onAnswer: () => silence.answered(),
     });
     const header = (): readonly string[] => [gateOf(server), ...settings, randomUUID()];
     const common = { script, key, header, nowMs, onIncarnation };
@@ -152,6 +159,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     };
     return {
       server,
+      silence,
       limiter: createTickBatcher({
         ...common,
         redis: limiter,
@@ -210,6 +218,8 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     const plan = packPlan(request, request.record.startedAtMs);
     const askedAtMs = nowMs();
     const reply = await shard.limiter.submit(admitOperation(request, plan));
+    if (reply.kind === 'answered' || reply.kind === 'failed') shard.silence.answered();
+    else shard.silence.missed();
     if (reply.kind === 'ambiguous') giveUp(request, { shard, plan });
     if (reply.kind === 'failed') sayFailure(reply.message);
     const result = reply.kind === 'answered' ? readAdmitReply(request, reply.reply) : null;
@@ -224,6 +234,11 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     const settlement: Settlement = { id, accountId, kind: 'void', actual: { requests: 0, tokens: 0 }, record };
     const operation = settleOperation(settlement, plan);
     void settlements.deliver({ batcher: shard.limiter, operation, record, isGivenUp: true });
+  }
+
+  function adopt(request: AdmitRequest): void {
+    const plan = packPlan(request, request.record.startedAtMs);
+    own.add(request, { shard: shardOf(request.accountId), plan, askedAtMs: nowMs() });
   }
 
   function settle(settlement: Settlement): Promise<void> {
@@ -274,6 +289,8 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   ready.catch(() => {});
   return {
     admit,
+    adopt,
+    silentSinceMs: (accountId) => shardOf(accountId).silence.sinceMs(),
     leaseOf: own.leaseOf,
     settle,
     markDispatched,

@@ -18,6 +18,7 @@ export type ServerWatchOptions = {
   every: Every;
   /** Another process answers, or one that hides which it is after a reconnect: the last writes may be lost. */
   onRestart: () => void;
+  onAnswer?: () => void;
 };
 
 export interface ServerWatch {
@@ -71,7 +72,9 @@ export function watchRedisServer(redis: Redis | Cluster, options: ServerWatchOpt
   async function poll(): Promise<void> {
     if (redis.status !== 'ready') return;
     try {
-      judge(await describe());
+      const description = await describe();
+      options.onAnswer?.();
+      judge(description);
     } catch (error) {
       if (!wasAway || runId === null) log.warn({ err: error }, 'redis does not describe itself');
       wasAway = true;

@@ -10,11 +10,12 @@ import type { Logger } from '../platform/logger.ts';
 import type { StoreSchema } from '../store/schema.ts';
 import { ensureUsagePartitions } from '../store/usage-partitions.ts';
 import { applyRetention } from '../usage/retention.ts';
+import { settleOldIntents } from '../usage/intents.ts';
 import { rollUpClosedHours } from '../usage/rollups.ts';
 import type { OpenStore } from './open-store.ts';
 
 export type UpkeepOptions = {
-  config: Pick<GatewayConfig, 'databaseUrl' | 'retention'>;
+  config: Pick<GatewayConfig, 'databaseUrl' | 'retention' | 'timeouts'>;
   store: Pick<OpenStore, 'db' | 'kind'>;
   /** Connections that may be busy for long. */
   db: Kysely<StoreSchema>;
@@ -58,6 +59,15 @@ export function upkeepJobs({ config, db, app, log }: Omit<UpkeepOptions, 'store'
       name: 'usage-partitions',
       cron: '25 * * * *',
       run: () => makePartitions(db, log),
+    },
+    {
+      name: 'usage-intents',
+      cron: '*/5 * * * *',
+      async run(signal) {
+        const { totalMs } = config.timeouts;
+        const orphans = await settleOldIntents(db, { nowMs: Date.now(), totalMs, log, signal });
+        if (orphans > 0) log.warn({ orphans }, 'requests of processes that died while redis was silent are orphans');
+      },
     },
     {
       name: 'usage-rollups',

@@ -76,7 +76,13 @@ export type BucketState = {
 };
 
 export type AdmitResult =
-  | { outcome: 'admitted'; buckets: readonly BucketState[]; budgets?: readonly BudgetState[] }
+  | {
+      outcome: 'admitted';
+      buckets: readonly BucketState[];
+      budgets?: readonly BudgetState[];
+      /** The shared limits give no answer: the share of this process decided. */
+      degraded?: 'local-share';
+    }
   | {
       outcome: 'rejected';
       /** The binding check: the one with the longest wait. */

@@ -55,7 +55,14 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
   const enforced = metrics.decisions.labels({ mode: 'enforced' });
   const unavailable = metrics.decisions.labels({ mode: 'unavailable' });
 
+  const localShare = metrics.decisions.labels({ mode: 'local-share' });
+
   return { enter, verify, look };
+
+  function countOf(decision: AdmitResult): { inc(): void } {
+    if (decision.outcome === 'unavailable') return unavailable;
+    return decision.outcome === 'admitted' && decision.degraded !== undefined ? localShare : enforced;
+  }
 
   async function enter<Prepared extends { ask: AdmitRequest }>(
     caller: Caller,
@@ -76,7 +83,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
       decision = await engine.admit(prepared.ask);
     }
     if (principal.tier.shadow !== undefined) decision = await passShadow(principal, prepared.ask, decision);
-    (decision.outcome === 'unavailable' ? unavailable : enforced).inc();
+    countOf(decision).inc();
     if (decision.outcome === 'admitted')
       return { prepared, admitted: decision, lease: engine.leaseOf(prepared.ask.id) };
     metrics.rejections.inc({ reason: reasonOf(decision) });

@@ -58,7 +58,10 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
     const { prepared, admitted, lease } = await gate.enter(call, prepare);
     const { flow } = prepared;
     flow.lease = lease;
-    flow.limitHeaders = rateLimitHeaders(admitted.buckets);
+    flow.limitHeaders = {
+      ...rateLimitHeaders(admitted.buckets),
+      ...(admitted.degraded === undefined ? {} : { 'x-tollgate-degraded': admitted.degraded }),
+    };
     call.onAdmitted();
     await relayCounted(flow);
 

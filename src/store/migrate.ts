@@ -48,6 +48,7 @@ export async function resetDatabase(db: Kysely<StoreSchema>): Promise<void> {
 }
 
 const ownTables = [
+  'usage_intents',
   'shard_counts',
   'auth_outbox',
   'rejections_minute',

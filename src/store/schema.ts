@@ -150,6 +150,12 @@ export type JournalCursorsTable = {
   saved_at: ColumnType<Date, never, Date | string>;
 };
 
+export type UsageIntentsTable = {
+  request_id: string;
+  started_at: Time;
+  record: string;
+};
+
 /** Entries of the usage stream that could not become rows. */
 export type UsageDlqTable = {
   id: ColumnType<string | number, never, never>;
@@ -202,6 +208,7 @@ export type StoreSchema = {
   audit_log: AuditLogTable;
   usage_dlq: UsageDlqTable;
   journal_cursors: JournalCursorsTable;
+  usage_intents: UsageIntentsTable;
 };
 
 /** Every function of this room takes one; inside a transaction, hand it the transaction. */

@@ -20,8 +20,8 @@ t.test('every job does its part, and again without harm', async (t) => {
     metrics: createMetrics(),
     reconcileBudgets: async (handle) => void reconciled.push(handle),
   };
-  const { retention, databaseUrl } = commandConfig(t, {});
-  const config = { databaseUrl, retention: { ...retention, usageDays: 2 } };
+  const { retention, databaseUrl, timeouts } = commandConfig(t, {});
+  const config = { databaseUrl, timeouts, retention: { ...retention, usageDays: 2 } };
   const jobs = new Map(upkeepJobs({ config, db, app, log }).map((job) => [job.name, job]));
   const run = async (name: string): Promise<void> => jobs.get(name)?.run(AbortSignal.timeout(60_000));
   await insertUsageEvents(
@@ -32,7 +32,7 @@ t.test('every job does its part, and again without harm', async (t) => {
     await run(name);
     await run(name);
   }
-  t.same([...jobs.keys()], ['usage-partitions', 'usage-rollups', 'retention', 'budget-reconcile']);
+  t.same([...jobs.keys()], ['usage-partitions', 'usage-intents', 'usage-rollups', 'retention', 'budget-reconcile']);
   const partitions = await listUsagePartitions(db);
   t.ok(partitions.includes(partitionOf(8)), 'eight days ahead');
   const rows = await db.selectFrom('usage_events').select('request_id').execute();

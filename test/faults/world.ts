@@ -74,7 +74,7 @@ export type World = {
   startGateway: (options?: GatewayOptions) => Promise<Gateway>;
   /** The command line, in a process of its own; what it said, or an error when it fails. */
   command: (...words: string[]) => Promise<string>;
-  createKey: (name: string, limits?: Partial<Limits>) => Promise<TestKey>;
+  createKey: (name: string, limits?: Partial<Limits>, tier?: 'wide' | 'share') => Promise<TestKey>;
   rows: () => Promise<UsageRow[]>;
 };
 
@@ -88,6 +88,7 @@ const preload = pathToFileURL(join(import.meta.dirname, 'failpoint.ts')).href;
 const gatewayYaml = `
 tiers:
   wide: { price: 0, rpm: 1m, tpm: 1000m, concurrency: 2000, history: 7d, models: "*" }
+  share: { price: 0, concurrency: 4, redis_down: local-share, models: "*" }
   narrow: { rpm: 3, models: "*" }
   strict: { models: "*", hard_revoke: true, strict_leases: true }
 `;
@@ -112,10 +113,10 @@ export async function openWorld(t: Test): Promise<World> {
     startGateway: (options = {}) =>
       startGateway(t, upstream, { stores, folder: options.folder ?? temporaryFolder(t) }, options),
     command: (...words) => runCommand(words, { stores, folder: temporaryFolder(t) }),
-    async createKey(name, limits = {}) {
+    async createKey(name, limits = {}, tier = 'wide') {
       const { token, keyId, account } = await issueKey(database.db, {
         email: `${name}@example.com`,
-        tier: 'wide',
+        tier,
         name,
         pepper,
         limits: { ...unlimited, ...limits },
