@@ -14,6 +14,8 @@ export type BreakerOptions = {
 export interface Breaker {
   isOpen(): boolean;
   recordFailure(): void;
+  /** There is reason to believe that the server is back. */
+  probeNow(): void;
   stop(): void;
 }
 
@@ -22,6 +24,7 @@ export function createBreaker(options: BreakerOptions): Breaker {
   const failedAtMs: number[] = [];
   let isOpen = false;
   let timer: NodeJS.Timeout | null = null;
+  let isProbing = false;
 
   function recordFailure(): void {
     if (isOpen) return;
@@ -41,7 +44,10 @@ export function createBreaker(options: BreakerOptions): Breaker {
   }
 
   async function tryAgain(): Promise<void> {
+    if (isProbing) return;
+    isProbing = true;
     const hasAnswered = await probe();
+    isProbing = false;
     if (timer === null) return;
     if (!hasAnswered) {
       scheduleProbe();
@@ -52,10 +58,16 @@ export function createBreaker(options: BreakerOptions): Breaker {
     onClose();
   }
 
+  function probeNow(): void {
+    if (timer === null || isProbing) return;
+    clearTimeout(timer);
+    void tryAgain();
+  }
+
   function stop(): void {
     if (timer !== null) clearTimeout(timer);
     timer = null;
   }
 
-  return { isOpen: () => isOpen, recordFailure, stop };
+  return { isOpen: () => isOpen, recordFailure, probeNow, stop };
 }

@@ -123,8 +123,13 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const shards = Array.from({ length: shardCount }, (_, index) => openShard(index));
   const reaper = createReaper({ shards, sink: hasStream ? null : sink, isOwn: own.has, onFailure: sayFailure });
   const renewOwnLeases = (): Promise<void> => own.renew('background');
-  const renewAfterReconnect = (): void => void renewOwnLeases();
-  background.on('ready', renewAfterReconnect);
+  const goOnWithRequests = (): void => shards.forEach((shard) => shard.limiter.reconnected());
+  const goOnWithLeases = (): void => {
+    for (const shard of shards) shard.background.reconnected();
+    void renewOwnLeases();
+  };
+  limiter.on('ready', goOnWithRequests);
+  background.on('ready', goOnWithLeases);
   const stopHeartbeat = every(heartbeatMs, renewOwnLeases);
   const stopReaper = every(reapMs, reap);
 
@@ -270,7 +275,8 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   async function close(): Promise<void> {
     stopHeartbeat();
     stopReaper();
-    background.off('ready', renewAfterReconnect);
+    limiter.off('ready', goOnWithRequests);
+    background.off('ready', goOnWithLeases);
     for (const { server } of shards) server.close();
     await settlements.close();
     for (const shard of shards) {

@@ -36,6 +36,8 @@ export type TickBatcherOptions = {
 
 export interface TickBatcher {
   submit(operation: TickOperation): Promise<TickReply>;
+  /** The connection is new: whether the server answers is asked at once. */
+  reconnected(): void;
   stop(): void;
 }
 
@@ -206,7 +208,7 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
     openCalls -= 1;
   }
 
-  return { submit, stop: () => breaker.stop() };
+  return { submit, reconnected: () => breaker.probeNow(), stop: () => breaker.stop() };
 }
 
 function finish(waiting: Waiting, reply: TickReply): void {

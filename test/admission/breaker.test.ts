@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { createBreaker } from '../../src/admission/breaker.ts';
 
-function createSubject(t: Test, answers: boolean[]) {
+function createSubject(t: Test, answers: boolean[], probeEveryMs = 1) {
   const events: string[] = [];
   const clock = { nowMs: 0 };
   const closed = Promise.withResolvers<void>();
@@ -16,7 +16,7 @@ function createSubject(t: Test, answers: boolean[]) {
       events.push('close');
       closed.resolve();
     },
-    probeEveryMs: 1,
+    probeEveryMs,
   });
   t.teardown(() => breaker.stop());
   return { breaker, events, clock, closed: closed.promise };
@@ -44,6 +44,18 @@ t.test('asks until the server answers, and closes then', async (t) => {
   await closed;
   t.equal(breaker.isOpen(), false);
   t.same(events, ['open', 'probe', 'probe', 'probe', 'close']);
+});
+
+t.test('asks at once when there is reason to, one question at a time, and never while it is closed', async (t) => {
+  const { breaker, events, closed } = createSubject(t, [true], 60_000);
+  breaker.probeNow();
+  t.same(events, []);
+  for (let count = 0; count < 5; count += 1) breaker.recordFailure();
+  breaker.probeNow();
+  breaker.probeNow();
+  await closed;
+  t.equal(breaker.isOpen(), false);
+  t.same(events, ['open', 'probe', 'close']);
 });
 
 t.test('asks no more when it is stopped', async (t) => {

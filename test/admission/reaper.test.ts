@@ -20,6 +20,7 @@ function createScript(replies: TickReply[], known: Known): TickBatcher & { opera
         reply: ['OK', requestId(1), known.isDispatched, known.progress, stored, requestId(2), 0, 0, 'not ours'],
       };
     },
+    reconnected: () => undefined,
     stop: () => {},
   };
 }

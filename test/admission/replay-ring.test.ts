@@ -20,6 +20,7 @@ function createBatcher(answer: (name: string) => TickReply): TickBatcher & { nam
       names.push(name);
       return answer(name);
     },
+    reconnected: () => undefined,
     stop: () => {},
   };
 }

@@ -18,6 +18,7 @@ function createSubject(t: Test, replies: TickReply[], options: Partial<Settlemen
       clock.attempts += 1;
       return replies.shift() ?? { kind: 'unsent' };
     },
+    reconnected: () => undefined,
     stop: () => {},
   };
   const queue = createSettlementQueue({
