@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { everyInterval } from '../../src/admission/clock.ts';
 import { usageStreamKey } from '../../src/admission/redis-keys.ts';
 import { usageRank } from '../../src/contract/flow.ts';
 import { admitRequest, range, requestId, settlement, usageRecord } from './engine-world.ts';
@@ -90,6 +91,22 @@ t.test('refuses with journal_full when the stream is at its cap, and still settl
   t.equal((await world.streamRows()).length, 3);
   await world.admin.xtrim(usageStreamKey(world.keyPrefix, 0), 'MAXLEN', 1);
   t.equal((await engine.admit(admitRequest(requestId(9), limits))).outcome, 'admitted');
+});
+
+t.test('refuses with journal_full when the stream takes more memory than it may, and still settles', async (t) => {
+  const world = await openWorld(t);
+  const { engine } = await world.createReplica({ ...streaming, streamCapBytes: 1000, every: everyInterval });
+  await engine.admit(admitRequest(requestId(1), limits));
+  await world.admin.xadd(usageStreamKey(world.keyPrefix, 0), '*', 'id', 'x', 'rec', 'y'.repeat(2000));
+  let serial = 1;
+  const admitAnother = () => engine.admit(admitRequest(requestId((serial += 1)), {}));
+  const isFull = async () => (await admitAnother()).outcome === 'unavailable';
+  await until(isFull);
+  t.same(await admitAnother(), { outcome: 'unavailable', reason: 'journal_full' });
+  await engine.settle(settlement(requestId(1), 'exact', 1));
+  t.equal(await world.admin.xlen(usageStreamKey(world.keyPrefix, 0)), 2);
+  await world.admin.xtrim(usageStreamKey(world.keyPrefix, 0), 'MAXLEN', 0);
+  await until(async () => !(await isFull()));
 });
 
 t.test('frees no slot without a row when the stream is poisoned, and hands the row over when that lasts', async (t) => {
