@@ -85,5 +85,6 @@ function assertAmount(name: string, amount: number): void {
 
 /** Scopes become parts of key names and of the script's packed arguments. */
 function assertScope(scope: string): void {
-  if (scope === '' || /[\s{}]/.test(scope)) throw new RangeError(`the scope ${JSON.stringify(scope)} has no such form`);
+  if (scope === '' || /[\s{}\0]/.test(scope))
+    throw new RangeError(`the scope ${JSON.stringify(scope)} has no such form`);
 }
