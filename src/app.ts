@@ -44,6 +44,7 @@ import { spentNanoUsd } from './store/budgets.ts';
 import { findKeySpending } from './store/key-spending.ts';
 import { addRejections } from './store/rejections.ts';
 import type { StoreSchema } from './store/schema.ts';
+import { createAssetFetch } from './upstream/asset-fetch.ts';
 import { createUpstreamClient } from './upstream/client.ts';
 import { reconcileBudgets } from './usage/reconcile.ts';
 import { createRejectionCounter } from './usage/rejections.ts';
@@ -131,10 +132,12 @@ export async function createApp(options: AppOptions): Promise<App> {
     providerIds: [...providers.keys()],
   });
   const upstream = createUpstreamClient({ connectMs: config.timeouts.connectMs });
+  const assets = createAssetFetch({ hosts: config.fetchHosts });
   const watchdog = createWatchdog(options.sweepMs ?? 250);
   const relay = createRelay({
     providers,
     upstream,
+    assets,
     timeouts: config.timeouts,
     watchdog,
     randomId: createRandomId(),
@@ -263,6 +266,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       const uncounted = await rejections.close(flushDeadlineMs);
       if (uncounted > 0) log.error({ refusals: uncounted }, 'refusals could not be counted before the end');
       await upstream.destroy();
+      await assets.close();
       closeProviders();
     },
   };

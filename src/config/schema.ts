@@ -214,6 +214,19 @@ export const GatewayFile = Type.Object(
     ),
     redis: Type.Optional(Redis),
     secret: Type.Optional(text('expected text', 'At least 32 characters; all key hashes depend on it.')),
+    fetch_hosts: Type.Optional(
+      Type.Array(
+        Type.String({
+          pattern: '^(?:\\*|(?:\\*\\.)?[a-z0-9-]+(?:\\.[a-z0-9-]+)+)$',
+          errorMessage: 'expected a host name such as cdn.example.com, *.example.com or *',
+        }),
+        {
+          errorMessage: 'expected a list of host names',
+          description:
+            'Hosts from which images and files are fetched that a request names by URL, for models that take only bytes. Default none.',
+        },
+      ),
+    ),
     strict: Type.Optional(
       flag('Refuse parameters that a model does not support instead of dropping and reporting them. Default false.'),
     ),

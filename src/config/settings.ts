@@ -176,6 +176,7 @@ export function readSettings(sources: Sources, defaults: { isProduction: boolean
     ),
     strict: read('.strict', { written: content.strict, parse: parseFlag, fallback: false }, sources),
     trustProxy: readTrustProxy(sources),
+    fetchHosts: readFetchHosts(sources),
     redis: readRedis(sources),
     timeouts: readTimeouts(sources),
     retention: readRetention(sources),
@@ -270,6 +271,17 @@ function readRetention(sources: Sources): Retention {
     auditDays: days('audit'),
     deadLettersDays: days('dead_letters'),
   };
+}
+
+function readFetchHosts({ content, file, report }: Sources): readonly string[] {
+  const hosts = content.fetch_hosts ?? [];
+  const path = ['fetch_hosts'];
+  report.record(path, file.display(path, show(hosts)), hosts.length === 0 ? 'default' : formatPlace(file.place(path)));
+  if (hosts.includes('*')) {
+    const text = 'every public host: callers choose where this gateway connects to';
+    report.warn(file.place(path), path, text);
+  }
+  return hosts;
 }
 
 function readTrustProxy({ content, file, report }: Sources): readonly string[] {

@@ -8,7 +8,8 @@ import type { Timeouts } from '../config/types.ts';
 import { gatewayError, GatewayError } from '../contract/errors.ts';
 import type { Target } from '../contract/flow.ts';
 import type { JsonObject } from '../contract/json.ts';
-import type { ChatEndpoint, RequestEdit, RequestRewrite } from '../contract/provider.ts';
+import type { Asset, ChatEndpoint, RequestEdit, RequestRewrite } from '../contract/provider.ts';
+import type { AssetFetch } from '../upstream/asset-fetch.ts';
 import type { RequestHeaders } from '../upstream/credentials.ts';
 import type { UpstreamClient } from '../upstream/client.ts';
 import { playScript } from '../upstream/scripted.ts';
@@ -24,6 +25,7 @@ import type { Watchdog } from './watchdog.ts';
 export type RelayOptions = {
   providers: ReadonlyMap<string, Provider>;
   upstream: UpstreamClient;
+  assets: AssetFetch;
   timeouts: Timeouts;
   watchdog: Watchdog;
   randomId(): string;
@@ -82,7 +84,9 @@ export function createRelay(options: RelayOptions): Relay {
       throw gatewayError('modelNotFound', { message: `\`${flow.route.publicModel}\` does not serve this endpoint.` });
     }
     const startedMs = performance.now();
-    const edit = adapt(flow, target, endpoint);
+    const urls = endpoint.assets?.(flow.request.body, target) ?? [];
+    const assets = urls.length === 0 ? undefined : await options.assets.fetch(urls);
+    const edit = adapt(flow, { target, endpoint, assets });
     const exchange = send(flow, { target, provider, endpoint, edit }, outcome);
     const raw = await exchange.result;
     const { isDispatched } = raw;
@@ -101,8 +105,10 @@ export function createRelay(options: RelayOptions): Relay {
     return result;
   }
 
-  function adapt(flow: Flow, target: Target, endpoint: ChatEndpoint): RequestEdit | RequestRewrite {
-    const edit = endpoint.request(flow.request.body, target);
+  type Adapting = { target: Target; endpoint: ChatEndpoint; assets: ReadonlyMap<string, Asset> | undefined };
+
+  function adapt(flow: Flow, { target, endpoint, assets }: Adapting): RequestEdit | RequestRewrite {
+    const edit = endpoint.request(flow.request.body, target, assets);
     const [dropped] = edit.dropped;
     if (dropped === undefined || !flow.isStrict) return edit;
     const param = dropped.replace(/\(.*$/s, '');

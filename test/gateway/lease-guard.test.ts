@@ -10,6 +10,7 @@ import { readChatRequest } from '../../src/gateway/chat-request.ts';
 import type { Flow, Outcome } from '../../src/gateway/flow.ts';
 import { createRelay } from '../../src/gateway/relay.ts';
 import { createWatchdog } from '../../src/gateway/watchdog.ts';
+import { createAssetFetch } from '../../src/upstream/asset-fetch.ts';
 import { createCredentials } from '../../src/upstream/credentials.ts';
 import { createUpstreamClient } from '../../src/upstream/client.ts';
 import { chunk, completion, endMarker, openStream, sendJson, startUpstream, type Answer } from '../support/upstream.ts';
@@ -66,6 +67,7 @@ async function startWorld(
   const relay = createRelay({
     providers: new Map([['house', provider]]),
     upstream: client,
+    assets: createAssetFetch({ hosts: [] }),
     timeouts: {
       connectMs: 5 * second,
       firstByteMs: 60 * second,
