@@ -1,4 +1,4 @@
-/** Ollama, on this machine or another; its cloud is another base URL. Reasoning comes and goes as `reasoning`. */
+/** Ollama, on this machine or another; its cloud is another base URL. Reasoning comes as `reasoning`. */
 import { createOpenAiCompatible } from './openai-compatible.ts';
 import { localFates } from './openai-fates.ts';
 

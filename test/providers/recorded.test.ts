@@ -1,44 +1,64 @@
 /**
- * Every recorded answer of an OpenAI-shaped upstream, run through the normaliser. What must come out is derived here from
- * the file itself, by a second and much simpler reading of it.
+ * Every recorded answer of an OpenAI-shaped upstream, run through its own vendor's adapter. What must come out is derived
+ * here from the file itself, by a second and much simpler reading of it.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import t from 'tap';
-import { createDeclaredProvider } from '../../providers/index.ts';
+import { createDeclaredProvider, registry, type ProviderId } from '../../providers/index.ts';
 import type { Usage } from '../../src/contract/flow.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/contract/json.ts';
-import type { ChatEndpoint, SseEvent, StreamTranslator } from '../../src/contract/provider.ts';
+import type { ChatEndpoint, ProviderAdapter, SseEvent, StreamTranslator } from '../../src/contract/provider.ts';
+import { SseReader } from '../../src/upstream/sse.ts';
+import { feedings } from '../support/byte-feedings.ts';
 import { chunksOf, objects, streamFaults, sumChoices, type ChoiceSum } from '../support/chat-stream.ts';
 import { at, parseObject, textAt } from '../support/json-at.ts';
 import { hasRecordings, recordings, type Recording } from '../support/recordings.ts';
 import { replyContext } from '../support/reply-context.ts';
+import { editOf } from '../support/sent-body.ts';
 import { sseEvents, sseText } from '../support/sse-lines.ts';
 
 type Stream = Extract<Recording, { kind: 'stream' }>;
 type Reply = Extract<Recording, { kind: 'reply' }>;
 
-const provider = createDeclaredProvider({ id: 'recorded', dialect: 'openai-compat', baseUrl: 'http://127.0.0.1/v1' });
+const declared = createDeclaredProvider({ id: 'recorded', dialect: 'openai-compat', baseUrl: 'http://127.0.0.1/v1' });
+/** Folders whose name is not the vendor's, and single files that are another's. */
+const vendors: readonly (readonly [prefix: string, id: ProviderId])[] = [
+  ['azure/', 'azure-openai'],
+  ['openai/dev/azure-', 'azure-openai'],
+  ['huggingface-router/', 'huggingface'],
+  ['together-via-huggingface/', 'huggingface'],
+  ['togetherai/', 'together'],
+  ['moonshotai/', 'moonshot'],
+  ['vllm-crusoe/', 'vllm'],
+  ...(Object.keys(registry) as ProviderId[]).map((id) => [`${id}/`, id] as const),
+];
+
+/** Passed through untouched, or recorded in another dialect; what these folders hold of chat is anybody's. */
+const apart = /^(?:openai|anthropic|bedrock|google|google-vertex|cohere)\/dev\/(?!azure-)/;
+
+function adapterOf(name: string): ProviderAdapter {
+  const id = vendors.find(([prefix]) => name.startsWith(prefix))?.[1];
+  return id === undefined || apart.test(name) ? declared : registry[id];
+}
+
 const own = readFileSync(join(import.meta.dirname, '../fixtures/providers/together/stream.in'), 'utf8');
 const all: Recording[] = [
-  { kind: 'stream', name: 'our own fixture', events: sseEvents(own), request: null },
+  { kind: 'stream', name: 'together/our own fixture', events: sseEvents(own), request: null },
   ...(hasRecordings() ? recordings() : []),
 ];
 if (!hasRecordings()) t.comment('fixtures absent: the recorded answers are not beside this repository');
 
-function chat(): Required<Pick<ChatEndpoint, 'stream' | 'response'>> {
-  const endpoint = provider.endpoints.chat;
-  if (endpoint?.stream === undefined) throw new Error('a declared endpoint normalises');
-  return {
-    stream: (context) => endpointStream(endpoint, context),
-    response: (body, context) => endpoint.response(body, context),
-  };
+function chatOf(name: string): ChatEndpoint {
+  const { chat } = adapterOf(name).endpoints;
+  if (chat === undefined) throw new Error(`${name} is of no chat endpoint`);
+  return chat;
 }
 
-function endpointStream(endpoint: ChatEndpoint, context: Parameters<ChatEndpoint['response']>[1]): StreamTranslator {
-  const translator = endpoint.stream?.(context);
-  if (translator === undefined) throw new Error('a declared endpoint normalises');
+function translate(name: string, context: Parameters<ChatEndpoint['response']>[1]): StreamTranslator {
+  const translator = chatOf(name).stream?.(context);
+  if (translator === undefined) throw new Error(`${name} is of a vendor that passes through`);
   return translator;
 }
 
@@ -115,7 +135,7 @@ const comparable = (sum: ChoiceSum): object => ({
 });
 
 function run(stream: Stream, includeUsage: boolean): { translator: StreamTranslator; out: SseEvent[] } {
-  const translator = chat().stream(replyContext({ includeUsage }));
+  const translator = translate(stream.name, replyContext({ includeUsage }));
   const out = stream.events.flatMap((event) => translator.push(event));
   out.push(...translator.end());
   return { translator, out };
@@ -177,8 +197,22 @@ for (const stream of all.filter(isChatStream)) {
     }
   });
 
+  t.test(`gives the same however its bytes arrive: ${stream.name}`, (t) => {
+    const whole = sseText(run(stream, true).out);
+    const bytes = Buffer.from(sseText(stream.events));
+    for (const { name, chunks } of feedings(bytes, 50)) {
+      const translator = translate(stream.name, replyContext({ includeUsage: true }));
+      const reader = new SseReader();
+      const events = chunks.flatMap((chunk) => [...reader.push(chunk)]);
+      const out = events.flatMap((event) => translator.push(event));
+      if (sseText([...out, ...translator.end()]) !== whole) t.fail(name);
+    }
+    t.not(whole, '');
+    t.end();
+  });
+
   t.test(`gives no end before its time: ${stream.name}`, (t) => {
-    const translator = chat().stream(replyContext());
+    const translator = translate(stream.name, replyContext());
     let faults = 0;
     let hasFinish = false;
     for (const event of stream.events) {
@@ -199,8 +233,8 @@ for (const stream of all.filter(isChatStream)) {
 for (const reply of all.filter(isChatReply)) {
   t.test(`adapts ${reply.name}`, (t) => {
     const body = isJsonObject(reply.body) ? reply.body : {};
-    t.equal(provider.findError(body, ''), null, 'a good reply holds no error');
-    const adapted = chat().response(body, replyContext());
+    t.equal(adapterOf(reply.name).findError(body, ''), null, 'a good reply holds no error');
+    const adapted = chatOf(reply.name).response(body, replyContext());
     const out = adapted.body ?? body;
     t.equal(out.object, 'chat.completion');
     t.equal(out.model, 'public-model');
@@ -231,6 +265,31 @@ for (const reply of all.filter(isChatReply)) {
   });
 }
 
+/** Null, empty or the default. */
+const saysNothing = (value: JsonValue | undefined): boolean =>
+  value === null || value === 1 || value === 'auto' || (Array.isArray(value) && value.length === 0);
+
+for (const { name, request } of all) {
+  if (request === null || !Array.isArray(request.messages) || adapterOf(name) === declared) continue;
+  t.test(`hands on the request of ${name}, which the vendor took`, (t) => {
+    const model = textAt(request, 'model');
+    const { set, remove, dropped } = editOf(chatOf(name).request(request, { upstreamModel: model, model: null }));
+    const lost = remove.filter((key) => !saysNothing(request[key]) && key !== 'max_completion_tokens');
+    t.same(lost, []);
+    const fates = chatOf(name).fates ?? {};
+    if (fates['tools.strict'] === 'mapped') t.same(dropped, []);
+    t.same(
+      dropped.filter((path) => !/^tools\.\d+\.function\.strict$|^messages\.\d+\.reasoning$/.test(path)),
+      [],
+      'what the table drops is all that is dropped',
+    );
+    for (const key of ['tool_choice', 'response_format', 'reasoning_effort', 'temperature', 'stop', 'seed']) {
+      t.equal(set[key], undefined, `${key} is in the vendor's words already`);
+    }
+    t.end();
+  });
+}
+
 const isChatError = (recording: Recording): recording is Reply =>
   recording.kind === 'reply' &&
   recording.status >= 400 &&
@@ -238,7 +297,7 @@ const isChatError = (recording: Recording): recording is Reply =>
 
 for (const reply of all.filter(isChatError)) {
   t.test(`maps the error of ${reply.name}`, (t) => {
-    const error = provider.mapError(reply.status, reply.body);
+    const error = adapterOf(reply.name).mapError(reply.status, reply.body);
     const shown = error.toBody().error;
     t.not(error.status, 401, "an upstream's 401 is never the caller's");
     t.match(Object.keys(shown), ['message', 'type', 'param', 'code']);
