@@ -15,7 +15,7 @@ import { createJournaledEngine } from './admission/journaled-engine.ts';
 import { createLimiterState } from './admission/limiter-state.ts';
 import { createLocalShareEngine } from './admission/local-share-engine.ts';
 import { warnOfRedisDurability } from './admission/redis-durability.ts';
-import { createRedisEngine } from './admission/redis-engine.ts';
+import { createRedisEngine, type RedisEngine } from './admission/redis-engine.ts';
 import { createReplicaCount } from './admission/replica-count.ts';
 import { openRowSpool } from './admission/row-spool.ts';
 import { openLeasesKey, usageStreamKey } from './admission/redis-keys.ts';
@@ -143,22 +143,7 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
     streamCapEntries: streamEntries,
     streamCapBytes: streamBytes,
   });
-  const replicas = createReplicaCount({
-    redis: background,
-    key: `${keyPrefix}replicas`,
-    nowMs: () => performance.now(),
-  });
-  const engine = createLocalShareEngine({
-    inner: shared,
-    tiers: localShareTiers(config),
-    replicas,
-    intents: {
-      write: (record, auth) => insertUsageIntent(database.db, record, auth),
-      remove: (record) => deleteUsageIntent(database.db, record),
-    },
-    hasRoom: () => fallback.hasRoom(),
-    log,
-  });
+  const { engine, close: closeShare } = withLocalShare(options, { shared, background, fallback });
   if (config.durability === 'strict') shared.ready.then(() => warnOfRedisDurability(background, log), ignore);
   const shardNumbers = Array.from({ length: shards }, (_, shard) => shard);
   const streams = shardNumbers.map((shard) => usageStreamKey(keyPrefix, shard));
@@ -192,15 +177,38 @@ async function openShared(options: EngineOptions, url: string): Promise<OpenedEn
       await untilEmpty(() => waitingRows(limiter, streams), emptyStreamMs);
       await drain.stop();
       await fallback.close(deadlineMs);
-      await replicas.close();
+      await closeShare();
       limiter.disconnect();
       background.disconnect();
     },
   };
 }
 
-const localShareTiers = ({ tiers }: GatewayConfig): ReadonlySet<string> =>
-  new Set(Object.values(tiers).flatMap(({ id, localShare }) => (localShare === true ? [id] : [])));
+type SharedParts = { shared: RedisEngine; background: RedisClient; fallback: Fallback };
+
+/** Where no tier asks for it, nobody need count the replicas. */
+function withLocalShare(
+  { config, database, log, redisKeyPrefix }: EngineOptions,
+  { shared, background, fallback }: SharedParts,
+): { engine: RedisEngine; close: () => Promise<void> } {
+  const tiers = Object.values(config.tiers).flatMap(({ id, localShare }) => (localShare === true ? [id] : []));
+  if (tiers.length === 0) return { engine: shared, close: async () => undefined };
+  const nowMs = (): number => performance.now();
+  const replicas = createReplicaCount({ redis: background, key: `${redisKeyPrefix}replicas`, nowMs });
+  const engine = createLocalShareEngine({
+    inner: shared,
+    tiers: new Set(tiers),
+    replicas,
+    intents: {
+      write: (record, auth) => insertUsageIntent(database.db, record, auth),
+      remove: (record) => deleteUsageIntent(database.db, record),
+    },
+    hasRoom: () => fallback.hasRoom(),
+    log,
+    nowMs,
+  });
+  return { engine, close: () => replicas.close() };
+}
 
 /** A Redis that is not fit says so by itself. */
 const ignore = (): void => undefined;

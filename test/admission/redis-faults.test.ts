@@ -253,3 +253,49 @@ t.test('does not reap what it still runs, though the lease ran out', async (t) =
   await reap();
   t.same(rows, []);
 });
+
+t.test('gives an adopted request its slot and its debit with the next heartbeat, even above the limit', async (t) => {
+  const world = await openWorld(t);
+  const { engine, heartbeat } = await world.createReplica();
+  const limits = { tokensPerMinute: 1000, tokens: 500, concurrency: 1 };
+  await engine.admit(admitRequest(requestId(1), limits));
+  engine.adopt(admitRequest(requestId(2), limits));
+  t.equal(engine.openLeases(), 2);
+  await heartbeat();
+  t.equal(await world.admin.zcard(`${world.keyPrefix}{0}:c:account:a1`), 2);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^0:/);
+  await engine.settle(settlement(requestId(2), 'exact', 100));
+  t.equal(await world.admin.zcard(`${world.keyPrefix}{0}:c:account:a1`), 1);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^400000:/);
+});
+
+t.test('charges what an adopted request has used that ended before the server was back', async (t) => {
+  const { world, proxy, replica } = await openFaultyWorld(t);
+  const { engine, rows } = replica;
+  proxy.setMode('hold-requests');
+  engine.adopt(admitRequest(requestId(1), { tokensPerMinute: 1000, tokens: 500 }));
+  await engine.settle(settlement(requestId(1), 'exact', 100));
+  proxy.setMode('pass');
+  await until(() => rows.length > 0);
+  t.match(rows, [{ requestId: requestId(1), rank: usageRank.final }]);
+  await until(async () => (await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`)) !== null);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^900000:/);
+});
+
+t.test('tells since when the server is silent, and that it is not', async (t) => {
+  const { proxy, replica } = await openFaultyWorld(t);
+  const { engine } = replica;
+  const ask = (serial: number) => engine.admit(admitRequest(requestId(serial), { requestsPerMinute: 10 }));
+  await ask(1);
+  t.equal(engine.silentSinceMs('a1'), null);
+  const beforeMs = performance.now();
+  proxy.setMode('hold-requests');
+  await ask(2);
+  const sinceMs = engine.silentSinceMs('a1') ?? Infinity;
+  t.ok(sinceMs <= beforeMs, 'since the last answer');
+  await ask(3);
+  t.equal(engine.silentSinceMs('a1'), sinceMs);
+  proxy.setMode('pass');
+  await until(async () => (await ask(4)).outcome === 'admitted');
+  t.equal(engine.silentSinceMs('a1'), null);
+});
