@@ -4,9 +4,9 @@
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import type { ReplyContext } from '../src/contract/provider.ts';
-import { objectsIn, textOf } from './anthropic-draft.ts';
 import { jsonToolOf } from './anthropic-output.ts';
 import { showThinking, type PlacedThinking } from './anthropic-thinking-blocks.ts';
+import { objectsIn, textOf } from './json-values.ts';
 import { mapFinish, type FinishReason } from './openai-finish.ts';
 import { toLegacyDeltas, usesLegacyFunctions } from './openai-legacy.ts';
 

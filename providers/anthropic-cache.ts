@@ -1,6 +1,7 @@
 /** Marks of the prompt cache: at most four in one request, and the last ones hold the longest prefix. Spec: fidelity 4.1. */
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
-import { objectsIn, type Block, type MessagesDraft } from './anthropic-draft.ts';
+import type { Block, MessagesDraft } from './anthropic-draft.ts';
+import { objectsIn } from './json-values.ts';
 
 const maximumMarks = 4;
 

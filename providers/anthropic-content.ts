@@ -1,8 +1,10 @@
 /** Parts of a message as Anthropic's blocks: text, images, documents. Never changes the part. Spec: fidelity 4.1. */
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import { cacheMark } from './anthropic-cache.ts';
-import { refuseValue, textOf, type Block, type MessagesDraft, type Place } from './anthropic-draft.ts';
-import { refuse } from './openai-draft.ts';
+import type { Block, MessagesDraft } from './anthropic-draft.ts';
+import { decodedText, readDataUrl, type DataUrl } from './data-url.ts';
+import { textOf } from './json-values.ts';
+import { type Place, refuse, refuseValue } from './openai-draft.ts';
 
 const images = new Set(['image/jpeg', 'image/png', 'image/gif', 'image/webp']);
 const pdf = 'application/pdf';
@@ -12,38 +14,15 @@ export function textBlock(text: string): Block | null {
   return text.trim() === '' ? null : { type: 'text', text };
 }
 
-type Data = { mediaType: string; isBase64: boolean; data: string };
-
-function readDataUrl(url: string): Data | null {
-  const match = /^data:([^;,]*)((?:;[^;,]*)*),?([\s\S]*)$/i.exec(url);
-  if (match === null) return null;
-  const [, type = '', parameters = '', data = ''] = match;
-  const mediaType = type.trim().toLowerCase() || 'text/plain';
-  return {
-    mediaType: mediaType === 'image/jpg' ? 'image/jpeg' : mediaType,
-    isBase64: /;\s*base64\s*(?:;|$)/i.test(parameters),
-    data,
-  };
-}
-
-function decoded({ isBase64, data }: Data, { param }: Place): string {
-  if (isBase64) return Buffer.from(data, 'base64').toString();
-  try {
-    return decodeURIComponent(data);
-  } catch {
-    return refuseValue(param, `\`${param}\` is a data URL whose text is not percent-encoded. Send it as base64.`);
-  }
-}
-
 const isText = (mediaType: string): boolean => mediaType.startsWith('text/') || mediaType === 'application/json';
 
-function dataBlock(data: Data, place: Place, title: string): Block {
+function dataBlock(data: DataUrl, place: Place, title: string): Block {
   const { mediaType } = data;
   const named = title === '' ? {} : { title };
   if (isText(mediaType)) {
     return {
       type: 'document',
-      source: { type: 'text', media_type: 'text/plain', data: decoded(data, place) },
+      source: { type: 'text', media_type: 'text/plain', data: decodedText(data, place) },
       ...named,
     };
   }

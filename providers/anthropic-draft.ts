@@ -1,13 +1,9 @@
 /** One Messages request under construction. The caller's body is only read. */
-import { gatewayError } from '../src/contract/errors.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import type { AdapterTarget } from '../src/contract/provider.ts';
 import { abilitiesOf, outputTokensOf, type ClaudeAbilities } from './anthropic-abilities.ts';
 
 export type Block = JsonObject;
-
-/** Where a thing stands in the caller's body, in the two forms that are shown: reports and errors. */
-export type Place = { path: string; param: string };
 
 export class MessagesDraft {
   readonly source: JsonObject;
@@ -43,13 +39,4 @@ export class MessagesDraft {
     const { thinking } = this.body;
     return isJsonObject(thinking) && thinking.type !== 'disabled';
   }
-}
-
-export const textOf = (value: JsonValue | undefined): string => (typeof value === 'string' ? value : '');
-
-export const objectsIn = (value: JsonValue | undefined): JsonObject[] =>
-  Array.isArray(value) ? value.filter(isJsonObject) : [];
-
-export function refuseValue(param: string, message: string): never {
-  throw gatewayError('invalidValue', { message, param });
 }

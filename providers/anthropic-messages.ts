@@ -5,9 +5,12 @@
 import { isJsonObject, type JsonObject } from '../src/contract/json.ts';
 import { cacheMark, markLast } from './anthropic-cache.ts';
 import { textBlock, toBlocks } from './anthropic-content.ts';
-import { objectsIn, refuseValue, textOf, type Block, type MessagesDraft, type Place } from './anthropic-draft.ts';
+import type { Block, MessagesDraft } from './anthropic-draft.ts';
 import { readThinking, type PlacedThinking } from './anthropic-thinking-blocks.ts';
 import { ToolIds } from './anthropic-tool-ids.ts';
+import { readArguments } from './asked-tools.ts';
+import { objectsIn, textOf } from './json-values.ts';
+import { refuseValue, type Place } from './openai-draft.ts';
 import { toToolMessage } from './openai-legacy.ts';
 
 /** What lies between two thinking blocks; the API wants it in this order. */
@@ -18,19 +21,6 @@ type Turn =
   | { role: 'system'; blocks: Block[] };
 
 const inlineSystemBeta = 'mid-conversation-system-2026-04-07';
-
-function readArguments(written: unknown): JsonObject {
-  const text = typeof written === 'string' ? written.trim() : written;
-  if (isJsonObject(text)) return text;
-  if (typeof text !== 'string' || text === '') return {};
-  try {
-    const value: unknown = JSON.parse(text);
-    return isJsonObject(value) ? value : value === null ? {} : { value: value as string };
-  } catch {
-    // A call that was cut off stands in the history; the model still learns what was said.
-    return { invalid_json: text };
-  }
-}
 
 /** The text before and after a place, which may be inside a block. */
 function splitText(blocks: readonly Block[], length: number): [Block[], Block[]] {

@@ -4,8 +4,9 @@
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import type { ReplyContext } from '../src/contract/provider.ts';
-import { objectsIn, textOf, type Block, type MessagesDraft } from './anthropic-draft.ts';
+import type { Block, MessagesDraft } from './anthropic-draft.ts';
 import { sanitiseSchema } from './anthropic-schema.ts';
+import { objectsIn, textOf } from './json-values.ts';
 
 const jsonInstruction =
   'Answer with a single valid JSON object and nothing else: no text before or after it, no code fence around it.';

@@ -5,13 +5,14 @@
 import type { JsonObject, JsonValue } from '../src/contract/json.ts';
 import type { AdapterTarget, RequestRewrite } from '../src/contract/provider.ts';
 import { limitCacheMarks } from './anthropic-cache.ts';
-import { MessagesDraft, textOf } from './anthropic-draft.ts';
+import { MessagesDraft } from './anthropic-draft.ts';
 import { anthropicFates, ownFields } from './anthropic-fates.ts';
 import { writeMessages } from './anthropic-messages.ts';
 import { writeOutputFormat } from './anthropic-output.ts';
 import { writeSampling, writeStop, writeStream, writeTokenLimit } from './anthropic-sampling.ts';
 import { writeThinking } from './anthropic-thinking.ts';
 import { relaxChoice, writeTools } from './anthropic-tools.ts';
+import { textOf } from './json-values.ts';
 import { refuse } from './openai-draft.ts';
 import type { FateTable } from './openai-fates.ts';
 import { asksForNothing } from './openai-request.ts';

@@ -7,33 +7,16 @@ import type { Usage } from '../src/contract/flow.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import type { ReplyContext, SseEvent, StreamTranslator } from '../src/contract/provider.ts';
 import { ClaudeAnswer, shownServiceTier } from './anthropic-answer.ts';
-import { objectsIn, textOf } from './anthropic-draft.ts';
 import { findError, mapError } from './anthropic-errors.ts';
 import { UsageSum } from './anthropic-usage.ts';
+import { lengthOf } from './chat-deltas.ts';
+import { objectOf, objectsIn, parseObject, textOf } from './json-values.ts';
 import { writeUsage } from './openai-usage.ts';
 
 const charactersPerToken = 4;
 const endMarker: SseEvent = { event: '', data: '[DONE]' };
 
-function parse(data: string): JsonObject | null {
-  try {
-    const value = JSON.parse(data) as JsonValue;
-    return isJsonObject(value) ? value : null;
-  } catch {
-    // Half a document or a page of a proxy; the caller learns that the provider failed, not its text.
-    return null;
-  }
-}
-
-const objectOf = (value: JsonValue | undefined): JsonObject => (isJsonObject(value) ? value : {});
 const indexOf = (event: JsonObject): number => (typeof event.index === 'number' ? event.index : -1);
-
-/** Characters that the model has produced, for the estimate when no figures come. */
-function lengthOf({ content, reasoning_content, refusal, tool_calls, function_call }: JsonObject): number {
-  const called = isJsonObject(function_call) ? [function_call] : objectsIn(tool_calls).map((call) => call.function);
-  const texts = called.filter(isJsonObject).flatMap((call) => [textOf(call.name), textOf(call.arguments)]);
-  return [textOf(content), textOf(reasoning_content), textOf(refusal), ...texts].join('').length;
-}
 
 export class AnthropicStreamTranslator implements StreamTranslator {
   readonly #context: ReplyContext;
@@ -80,7 +63,7 @@ export class AnthropicStreamTranslator implements StreamTranslator {
 
   push({ event, data }: SseEvent): readonly SseEvent[] {
     if (data.trim() === '' || this.#failure !== null || this.#isEnded) return [];
-    const body = parse(data);
+    const body = parseObject(data);
     if (body === null) {
       this.#failure = mapError(200, undefined);
       return [];

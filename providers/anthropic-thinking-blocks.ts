@@ -4,7 +4,8 @@
  * `content_offset` (UTF-16 units of `content` before it) and `tool_call_offset` (calls before it). Spec: fidelity 4.5.
  */
 import type { JsonObject, JsonValue } from '../src/contract/json.ts';
-import { objectsIn, textOf, type Block } from './anthropic-draft.ts';
+import type { Block } from './anthropic-draft.ts';
+import { objectsIn, textOf } from './json-values.ts';
 
 export type PlacedThinking = { block: Block; textBefore: number; callsBefore: number };
 
@@ -13,8 +14,11 @@ export function showThinking({ block, textBefore, callsBefore }: PlacedThinking)
   return { ...block, content_offset: textBefore, tool_call_offset: callsBefore };
 }
 
+const isForeign = ({ format }: JsonObject): boolean => typeof format === 'string' && !format.startsWith('anthropic');
+
 /** Only Anthropic can sign; a block without its signature or data is refused there. */
 function signedBlock(source: JsonObject): Block | null {
+  if (isForeign(source)) return null;
   if (source.type === 'redacted_thinking') {
     return textOf(source.data) === '' ? null : { type: 'redacted_thinking', data: source.data };
   }
@@ -23,8 +27,7 @@ function signedBlock(source: JsonObject): Block | null {
 }
 
 function fromDetail(detail: JsonObject): JsonObject {
-  const isForeign = typeof detail.format === 'string' && !detail.format.startsWith('anthropic');
-  if (isForeign) return {};
+  if (isForeign(detail)) return {};
   if (detail.type === 'reasoning.encrypted') return { type: 'redacted_thinking', data: detail.data };
   return { type: 'thinking', thinking: detail.text, signature: detail.signature };
 }

@@ -1,27 +1,10 @@
 /** How much the model thinks before it answers: by effort, or by a budget in tokens. Spec: fidelity 4.4, 4.5. */
 import { isJsonObject } from '../src/contract/json.ts';
-import { refuseValue, textOf, type MessagesDraft } from './anthropic-draft.ts';
+import type { MessagesDraft } from './anthropic-draft.ts';
+import { textOf } from './json-values.ts';
+import { askedEffort, budgetShares } from './reasoning-effort.ts';
 
 const minimumBudget = 1024;
-
-/** Of the longest answer of the model. */
-const budgetShares: ReadonlyMap<string, number> = new Map([
-  ['none', 0],
-  ['minimal', 0.02],
-  ['low', 0.1],
-  ['medium', 0.3],
-  ['high', 0.6],
-  ['xhigh', 0.9],
-  ['max', 0.9],
-]);
-
-function askedEffort(draft: MessagesDraft): string | null {
-  const asked = draft.value('reasoning_effort');
-  if (asked === undefined) return null;
-  if (typeof asked === 'string' && budgetShares.has(asked)) return asked;
-  const known = [...budgetShares.keys()].join(', ');
-  return refuseValue('reasoning_effort', `\`reasoning_effort\` must be one of ${known}.`);
-}
 
 /** The nearest level that the model knows by name. */
 function levelOf(effort: string, known: readonly string[]): string {
@@ -69,7 +52,7 @@ function writeOwn(draft: MessagesDraft, isForced: boolean): boolean {
 /** `isForced`: a tool that stands in for the form of the answer must be called, which outweighs an effort. */
 export function writeThinking(draft: MessagesDraft, isForced: boolean): void {
   const { abilities } = draft;
-  const effort = askedEffort(draft);
+  const effort = askedEffort(draft.source);
   const hasOwn = writeOwn(draft, isForced);
   if (effort === null) return;
   if (abilities.thinking === 'none') {

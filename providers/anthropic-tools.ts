@@ -1,10 +1,11 @@
 /** Tools and the choice between them. Spec: fidelity 4.1. */
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import { cacheMark } from './anthropic-cache.ts';
-import { objectsIn, textOf, type Block, type MessagesDraft } from './anthropic-draft.ts';
+import type { Block, MessagesDraft } from './anthropic-draft.ts';
 import { sanitiseSchema } from './anthropic-schema.ts';
+import { allowedTools, askedChoice, askedTools, calledName } from './asked-tools.ts';
+import { objectsIn, textOf } from './json-values.ts';
 import { refuse } from './openai-draft.ts';
-import { toToolChoice, toTools, usesLegacyFunctions } from './openai-legacy.ts';
 
 /** OpenAI names no number of searches; these are what the sizes are worth elsewhere in the field. */
 const searchesBySize: Readonly<Record<string, number>> = { low: 1, medium: 5, high: 10 };
@@ -47,25 +48,10 @@ function searchTool(options: JsonObject): Block {
   };
 }
 
-const allowedTools = (choice: JsonValue | undefined): JsonObject | null => {
-  if (!isJsonObject(choice) || choice.type !== 'allowed_tools') return null;
-  return isJsonObject(choice.allowed_tools) ? choice.allowed_tools : choice;
-};
-
-const calledName = (tool: JsonObject): JsonValue | undefined =>
-  isJsonObject(tool.function) ? tool.function.name : tool.name;
-
-function askedChoice(draft: MessagesDraft): JsonValue | undefined {
-  const choice = draft.value('tool_choice');
-  const legacy = draft.value('function_call');
-  return choice === undefined && legacy !== undefined ? toToolChoice(legacy) : choice;
-}
-
-function askedTools(draft: MessagesDraft): JsonObject[] {
-  const functions = draft.source.functions;
-  const isLegacy = usesLegacyFunctions(draft.source) && Array.isArray(functions);
-  const tools = isLegacy ? objectsIn(toTools(functions)) : objectsIn(draft.value('tools'));
-  const allowed = allowedTools(askedChoice(draft));
+/** Only those that may be called. */
+function offeredTools({ source }: MessagesDraft): JsonObject[] {
+  const tools = askedTools(source);
+  const allowed = allowedTools(askedChoice(source));
   const names = objectsIn(allowed?.tools).map(calledName);
   return allowed === null ? tools : tools.filter((tool) => names.includes(calledName(tool)));
 }
@@ -76,7 +62,7 @@ const rememberedTools = (draft: MessagesDraft): Block[] =>
 
 /** Without a tool to call the choice itself has no place. */
 export function writeTools(draft: MessagesDraft, jsonTool: Block | null): void {
-  const tools = askedTools(draft).map((tool, position) => toTool(draft, tool, position));
+  const tools = offeredTools(draft).map((tool, position) => toTool(draft, tool, position));
   const search = draft.value('web_search_options');
   if (isJsonObject(search)) tools.push(searchTool(search));
   const hasAny = tools.length > 0;
@@ -91,7 +77,7 @@ export function writeTools(draft: MessagesDraft, jsonTool: Block | null): void {
 
 /** The answer is a call of one tool or the other; in parallel they would be two answers. */
 function jsonChoice(draft: MessagesDraft, jsonTool: Block, hasOthers: boolean): JsonObject {
-  const asked = askedChoice(draft);
+  const asked = askedChoice(draft.source);
   const name = isJsonObject(asked) && asked.type === 'function' ? calledName(asked) : undefined;
   if (name !== undefined) return { type: 'tool', name, disable_parallel_tool_use: true };
   const isFree = hasOthers && asked !== 'none';
@@ -112,7 +98,7 @@ function readChoice(asked: JsonValue | undefined): JsonObject | null {
 
 function writeChoice(draft: MessagesDraft): void {
   const isSerial = draft.value('parallel_tool_calls') === false;
-  const choice = readChoice(askedChoice(draft)) ?? (isSerial ? { type: 'auto' } : null);
+  const choice = readChoice(askedChoice(draft.source)) ?? (isSerial ? { type: 'auto' } : null);
   if (choice === null) return;
   if (isSerial && choice.type !== 'none') choice.disable_parallel_tool_use = true;
   draft.body.tool_choice = choice;

@@ -4,7 +4,7 @@
  */
 import type { Usage } from '../src/contract/flow.ts';
 import { isJsonObject, type JsonObject } from '../src/contract/json.ts';
-import { objectsIn } from './anthropic-draft.ts';
+import { objectsIn } from './json-values.ts';
 import { tokenCount } from './openai-usage.ts';
 
 const counted = ['input_tokens', 'output_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens'] as const;

@@ -79,3 +79,10 @@ export function refuse(param: string): never {
     param,
   });
 }
+
+/** Where a thing stands in the caller's body, in the two forms that are shown: reports and errors. */
+export type Place = { path: string; param: string };
+
+export function refuseValue(param: string, message: string): never {
+  throw gatewayError('invalidValue', { message, param });
+}
