@@ -259,7 +259,8 @@ function claimLayout(
       if (reason !== null) {
         throw new Error(
           `The limits in Redis are kept in ${stored} shards, and redis.shards (REDIS_SHARDS) says ${shards}. ` +
-            `It cannot change now: ${reason}. Stop every gateway, let the usage rows reach Postgres, and start again.`,
+            `It cannot change now: ${reason}. A gateway with ${stored} shards finishes what is left; ` +
+            `then stop every gateway and start with ${shards}.`,
         );
       }
       await removeLayout(redis, keyPrefix);

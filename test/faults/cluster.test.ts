@@ -101,6 +101,8 @@ t.test(
     });
     await lost.start();
     t.ok(await eventually(isServed, 15_000), 'its accounts are served again');
+    const lines = gateway.output().split('\n').length;
+    t.ok(lines < 100, `${lines} lines tell of it`);
     await load.stop();
     t.same(await settledFaults(world), []);
     t.comment(`${countStatuses(await world.rows())}; answers ${countAnswers(world.driver.log)}`);
@@ -109,18 +111,33 @@ t.test(
 
 t.test('75: a slot moves under load, its accounts wait and nothing of theirs begins anew', async (t) => {
   t.comment(`seed ${seed}`);
-  const { world, cluster, keys, load, isServed } = await openScene(t, { ...wide, concurrency });
+  const { world, cluster, gateway, keys, load, isServed } = await openScene(t, { ...wide, concurrency });
+  const single = await world.createKey('single', { ...wide, concurrency: 1 });
+  const held = world.driver.callUntilDecided(gateway.url, { key: 'single', token: single.token, behaviour: 'hold' });
+  t.ok(await eventually(async () => world.upstream.maximumInFlight('single') === 1, 10_000), 'its slot is taken');
+  const others = startLoad({
+    driver: world.driver,
+    seed,
+    clients: 2,
+    gateways: () => [gateway.url],
+    keys: [single],
+    behaviours: mixed,
+  });
   const rounds = isSoak() ? 10 : 2;
   for (let round = 0; round < rounds; round += 1) {
-    const moved = openLeasesKey(keyPrefix, round % shards);
+    const moved = openLeasesKey(keyPrefix, (shardOf(single) + round) % shards);
     const source = await cluster.ownerOf(moved);
     const target = cluster.masters.find((node) => node !== source);
     if (target === undefined) throw new Error('no other master');
     await delay(1000);
-    await migrateSlot(cluster, { key: moved, target, pauseMs: 100 });
+    await migrateSlot(cluster, { key: moved, target, pauseMs: 300 });
     t.equal(await cluster.ownerOf(moved), target, 'the slot has arrived');
     t.ok(await eventually(isServed, 10_000), 'all are served');
   }
+  await others.stop();
+  t.equal(world.upstream.maximumInFlight('single'), 1, 'a slot that is taken was never given again');
+  world.upstream.release();
+  t.equal((await held).status, 200);
   await load.stop();
   t.same(await settledFaults(world), []);
   const highest = keys.map(({ name }) => world.upstream.maximumInFlight(name));

@@ -120,12 +120,12 @@ export async function migrateSlot(
   const [sourceId, targetId] = [await idOf(source), await idOf(target)];
   await target.admin.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
   await source.admin.cluster('SETSLOT', slot, 'MIGRATING', targetId);
-  for (;;) {
-    const names = await source.admin.cluster('GETKEYSINSLOT', slot, 100);
+  // The key that routes the script first: from then on the other master is asked, which has nothing but that.
+  for (let names = [key]; names.length > 0; names = await source.admin.cluster('GETKEYSINSLOT', slot, 100)) {
     await delay(pauseMs);
-    if (names.length === 0) break;
     await source.admin.migrate('127.0.0.1', target.port, '', 0, 5000, 'KEYS', ...names);
   }
+  await delay(pauseMs);
   for (const { admin } of [target, source, ...cluster.masters]) await admin.cluster('SETSLOT', slot, 'NODE', targetId);
 }
 
