@@ -125,6 +125,15 @@ t.test('makes orphans of what ran on a share when its gateway is killed, and nee
   await delay(knownMs);
   world.redisProxy.setMode('refuse');
   t.ok(await eventually(async () => isShared(await call('ok-0')), silence + 15_000, 200));
+  const revoked = await world.createKey('revoked', {}, 'share');
+  const ask = () => driver.callUntilDecided(gateway.url, { key: 'revoked', token: revoked.token, behaviour: 'ok-0' });
+  t.equal((await ask()).status, 200);
+  await world.database.db
+    .updateTable('api_keys')
+    .set(({ eb }) => ({ status: 'revoked', key_version: eb('key_version', '+', 1) }))
+    .where('id', '=', revoked.keyId)
+    .execute();
+  t.match(await ask(), { status: 401 }, 'a key that was just used and then revoked is refused at once');
   // A busy database makes an intent late, and a 503 of its request.
   const hold = () => driver.callUntilDecided(gateway.url, { key: 'shared', token: key.token, behaviour: 'hold' });
   const held = [hold(), hold()];
