@@ -10,7 +10,7 @@ import { createDeclaredProvider, dialects, registry } from '../../providers/inde
 import type { ModelSpec } from '../../src/contract/flow.ts';
 import type { JsonObject } from '../../src/contract/json.ts';
 import type { ChatEndpoint, ProviderAdapter } from '../../src/contract/provider.ts';
-import { isNameOf, named, sampleBody, samples } from '../support/fidelity-samples.ts';
+import { isNameOf, named, sampleBody, samples } from '../../scripts/fidelity-samples.ts';
 import { thrownBy } from '../support/json-at.ts';
 import { sentBody } from '../support/sent-body.ts';
 

@@ -1,5 +1,5 @@
 /** One request per row of the fidelity contract that asks for something, and nothing else, beside a plain message. */
-import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
+import type { JsonObject, JsonValue } from '../src/contract/json.ts';
 
 const user = (part: JsonObject): JsonObject => ({ messages: [{ role: 'user', content: [part] }] });
 export const named = (name: string): JsonObject => ({ type: 'function', function: { name } });
