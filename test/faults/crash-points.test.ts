@@ -7,16 +7,17 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
-import { findFaults, type UsageRow } from './checker.ts';
+import { assertBooks, settledMs } from './books.ts';
+import type { UsageRow } from './checker.ts';
 import type { Answer } from './driver.ts';
 import { type Failpoint, failpoints } from './failpoint.ts';
 import { openFaultProxy } from './fault-proxy.ts';
 import { promptTokens } from './mock-upstream.ts';
 import { eventually, type Gateway, openWorld } from './world.ts';
 
-/** A lease, a round of the reaper, and the drain. */
-const settledMs = 60_000;
 const streamKey = 'tg:{0}:u';
+// Sixteen gateways start, and then leases run out: more than tap gives a file when the machine is busy.
+t.comment('timeout=300000');
 const world = await openWorld(t);
 const { driver, upstream } = world;
 const kills: { gateway: string; atMs: number }[] = [];
@@ -255,12 +256,8 @@ const all = Object.entries({ ...lines, ...scenes });
 await Promise.all(all.map(([name, run]) => t.test(name, { buffered: true }, run)));
 
 await t.test('the books agree, and nothing is held', async (t) => {
-  const faults = async () =>
-    findFaults({ answers: driver.log, ledger: upstream.ledger, rows: await world.rows(), kills });
-  await eventually(async () => (await faults()).length === 0, settledMs);
-  t.same(await faults(), []);
+  await assertBooks(t, world, { name: '3', kills });
   const { admin } = world.redis;
-  t.ok(await eventually(async () => (await admin.zcard('tg:{0}:open')) === 0, settledMs), 'no slot');
   t.ok(await eventually(async () => (await admin.xlen(streamKey)) === 0, settledMs), 'no entry');
   t.equal(await survivor.stop(), 0);
 });

@@ -7,6 +7,7 @@ import { openDatabase } from '../../src/platform/postgres.ts';
 import type { StoreSchema } from '../../src/store/schema.ts';
 import { seededRandom } from '../support/byte-feedings.ts';
 import { silentLog } from '../support/database.ts';
+import { countRows } from './books.ts';
 import { countAnswers, countStatuses, findFaults, type UsageRow } from './checker.ts';
 import { createDriver, faultSeed, isSoak, startLoad } from './driver.ts';
 import { startMockUpstream } from './mock-upstream.ts';
@@ -29,7 +30,6 @@ async function readFolder(folder: string): Promise<UsageRow[]> {
 }
 
 t.test('76: has one row for every request that ran when an embedded gateway is killed', async (t) => {
-  t.comment(`seed ${seed}`);
   const random = seededRandom(seed);
   const upstream = await startMockUpstream(t);
   const driver = createDriver();
@@ -61,5 +61,6 @@ t.test('76: has one row for every request that ran when an embedded gateway is k
   const rows = await readFolder(folder);
   t.same(findFaults({ answers: driver.log, ledger: upstream.ledger, rows, kills }), []);
   t.ok(upstream.ledger.length > 0);
+  t.comment(`books: 76: seed ${seed}, ${countRows({ ledger: upstream.ledger, rows })}`);
   t.comment(`${countStatuses(rows)}; answers ${countAnswers(driver.log)}`);
 });

@@ -80,7 +80,7 @@ export type World = {
 
 export const secret = 'a-secret-for-tests-of-32-characters';
 const unlimited: Limits = { requestsPerMinute: null, tokensPerMinute: null, concurrency: null };
-const startLimitMs = 30_000;
+const startLimitMs = 90_000;
 const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 const preload = pathToFileURL(join(import.meta.dirname, 'failpoint.ts')).href;
 
