@@ -6,6 +6,7 @@
  */
 import type { Cluster, Redis } from 'ioredis';
 import { createBreaker } from './breaker.ts';
+import { createScriptCall } from './script-call.ts';
 import { urgency, type TickOperation } from './tick-operations.ts';
 import type { TickScript } from './tick-script.ts';
 
@@ -158,7 +159,7 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
     openCalls += 1;
     for (const waiting of batch) waiting.call = call;
     try {
-      const replies = await run(batch.flatMap(({ operation }) => operation.args));
+      const replies = await run(batch);
       for (const [index, waiting] of batch.entries()) finish(waiting, readReply(replies[index]));
     } catch (error) {
       if (!call.hasFailed) countFailure();
@@ -169,19 +170,20 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
     sendQueued();
   }
 
-  async function run(args: readonly string[]): Promise<readonly unknown[]> {
-    const all = [key, ...header(), ...args];
-    const [incarnation, ...replies] = asList(await runScript(all));
+  async function run(batch: readonly Waiting[]): Promise<readonly unknown[]> {
+    const args = [key, ...header()];
+    for (const { operation } of batch) for (const argument of operation.args) args.push(argument);
+    const [incarnation, ...replies] = asList(await runScript(args));
     if (typeof incarnation === 'string' && incarnation !== '') options.onIncarnation(incarnation);
     return replies;
   }
 
   async function runScript(args: readonly string[]): Promise<unknown> {
     try {
-      return await redis.evalsha(script.sha, 1, ...args);
+      return await redis.sendCommand(createScriptCall('evalsha', script.sha, args));
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
-      return redis.eval(script.text, 1, ...args);
+      return redis.sendCommand(createScriptCall('eval', script.text, args));
     }
   }
 

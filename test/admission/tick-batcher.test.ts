@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import type { Command, Redis } from 'ioredis';
 import t, { type Test } from 'tap';
 import {
   createTickBatcher,
@@ -139,10 +139,13 @@ t.test('tells a lost lease from a reaped one when it renews', async (t) => {
 
 /** A client whose calls the test answers when it likes. */
 function createSilentRedis() {
-  const calls: { args: unknown[]; reject: (error: Error) => void; resolve: (reply: unknown) => void }[] = [];
+  const calls: Command[] = [];
   const redis = {
     status: 'ready',
-    evalsha: (...args: unknown[]) => new Promise((resolve, reject) => calls.push({ args, resolve, reject })),
+    sendCommand(command: Command) {
+      calls.push(command);
+      return command.promise;
+    },
   };
   return { calls, redis: redis as unknown as Redis };
 }

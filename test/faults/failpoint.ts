@@ -140,13 +140,13 @@ function dieBeforeFanOut(command: Command, args: readonly string[]): void {
 function lowerStreamCap(cap: string): void {
   wrap(
     Redis.prototype,
-    'evalsha',
-    (evalsha) =>
-      function send(...args) {
-        return evalsha.apply(
-          this,
-          args.map((arg) => (arg === productCap ? cap : arg)),
-        );
+    'sendCommand',
+    (sendCommand) =>
+      function send(command, stream) {
+        const { args } = command as Command;
+        if ((command as Command).name === 'evalsha')
+          for (const [at, arg] of args.entries()) if (arg === productCap) args[at] = cap;
+        return sendCommand.call(this, command, stream);
       },
   );
 }
