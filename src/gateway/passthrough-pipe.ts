@@ -23,6 +23,7 @@ export type PassthroughOptions = {
 const tailBytes = 16 * 1024;
 const usageNull = ',"usage":null';
 const usageKey = '"usage":';
+const endMarker = '[DONE]';
 
 export class PassthroughPipe implements Pipe {
   readonly #options: PassthroughOptions;
@@ -60,8 +61,12 @@ export class PassthroughPipe implements Pipe {
     this.#queue.consume(end);
     this.#scanned = this.#queue.length;
     this.#remember(events);
-    this.isEnded = events.subarray(-10).includes('[DONE]');
-    return this.#options.cutUsage ? this.#withoutUsage(events) : events;
+    if (this.isEnded) return null;
+    const marker = endMarkerEnd(events);
+    this.isEnded = marker !== -1;
+    // What comes behind the end is metered and no longer shown.
+    const shown = this.isEnded ? events.subarray(0, marker) : events;
+    return this.#options.cutUsage ? this.#withoutUsage(shown) : shown;
   }
 
   end(): Buffer | string | null {
@@ -185,6 +190,14 @@ function eventEnd(bytes: Buffer, at: number): number {
     if (bytes[feed + 1] === carriageReturn && bytes[feed + 2] === lineFeed) return feed + 3;
   }
   return bytes.length;
+}
+
+/** The index behind the end marker's event, or -1. Words may hold the marker, but no line of theirs begins with it. */
+function endMarkerEnd(bytes: Buffer): number {
+  for (let at = bytes.indexOf(endMarker); at !== -1; at = bytes.indexOf(endMarker, at + 1)) {
+    if (/(?:^|\n)data: ?$/.test(bytes.toString('latin1', Math.max(0, at - 7), at))) return eventEnd(bytes, at);
+  }
+  return -1;
 }
 
 function firstDataEvent(bytes: Buffer): Buffer | null {

@@ -18,6 +18,7 @@ timeouts: { first_byte: 150ms }
 tiers:
   free: { price: 0,  rpm: 10,   tpm: 20k,  concurrency: 2,   history: 7d,  models: "*" }
   shut: { price: 0,  rpm: 0,    tpm: 20k,  concurrency: 2,   history: 7d,  models: "*" }
+  broke: { models: "*", budget: { total: 0 } }
   plus: { price: 99, rpm: 5000, tpm: 100m, concurrency: 500, history: 90d, models: "*" }
 `,
 });
@@ -81,6 +82,19 @@ t.test('RateLimitError, asked once, when no wait would help', async (t) => {
   const client = retrying((await gateway.createKey('shut')).token);
   const error = await ask(client);
   checkError(t, error, { type: RateLimitError, status: 429, code: 'rate_limit_exceeded', errorType: 'requests' });
+  t.equal(client.sent(), 1);
+});
+
+t.test('c10 RateLimitError insufficient_quota, asked once, when the budget is gone', async (t) => {
+  const client = retrying((await gateway.createKey('broke')).token);
+  const error = await ask(client);
+  checkError(t, error, {
+    type: RateLimitError,
+    status: 429,
+    code: 'insufficient_quota',
+    errorType: 'insufficient_quota',
+  });
+  t.equal(error instanceof APIError ? error.headers?.get('x-should-retry') : null, 'false');
   t.equal(client.sent(), 1);
 });
 

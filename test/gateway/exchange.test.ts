@@ -150,7 +150,7 @@ t.test('no answer in time is 504, and the row says that nobody knows', async (t)
   await slotsFree(t, world);
 });
 
-t.test("the client's own deadline shortens ours", async (t) => {
+t.test("c117 the client's own deadline shortens ours", async (t) => {
   const world = await startWorld(t, () => undefined);
   const startedMs = performance.now();
   const response = await post(

@@ -135,6 +135,18 @@ t.test('knows the end marker when it has passed, and estimates what was delivere
   t.end();
 });
 
+t.test('nothing is shown behind the end marker, which words may hold without ending anything', (t) => {
+  for (const { chunks } of feedings(
+    Buffer.from(chunk(hello) + chunk('{"content":"data: [DONE]"}') + done + chunk('{"content":"late"}') + done),
+  )) {
+    const pipe = createPipe(true);
+    const text = chunks.map((piece) => pipe.push(piece)?.toString() ?? '').join('') + (pipe.end()?.toString() ?? '');
+    t.equal(text, chunk(hello) + chunk('{"content":"data: [DONE]"}') + done);
+    t.ok(pipe.isEnded && pipe.isComplete);
+  }
+  t.end();
+});
+
 t.test('an endless event is refused', (t) => {
   const pipe = createPipe(false);
   t.throws(

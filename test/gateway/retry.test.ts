@@ -98,7 +98,7 @@ t.test('reads a wait that is given as a date', (t) => {
   t.end();
 });
 
-t.test('tells the SDKs to leave it when the wait is unknown or too long', (t) => {
+t.test('c84 tells the SDKs to leave it when the wait is unknown or too long', (t) => {
   for (const headers of [
     {},
     { 'retry-after': '61' },
@@ -115,7 +115,7 @@ t.test('tells the SDKs to leave it when the wait is unknown or too long', (t) =>
   t.end();
 });
 
-t.test("never hands the provider's own advice on", (t) => {
+t.test("c83 never hands the provider's own advice on", (t) => {
   t.same(advice('upstreamRateLimited', { 'x-should-retry': 'true' }), hopeless);
   t.same(advice('upstreamRateLimited', { 'x-should-retry': 'false', 'retry-after': '1' }), {
     'retry-after': '1',
