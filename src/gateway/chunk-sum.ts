@@ -74,17 +74,18 @@ function joined(before: JsonObject, more: JsonObject): JsonObject {
 
 function completed(index: number, { rest, message, calls, logprobs }: Choice): JsonObject {
   const called = [...calls].sort(([one], [other]) => one - other).map(([, call]) => call);
-  const { role, content, ...others } = message;
+  const { role, content, refusal = null, ...others } = message;
   const hasSaid = typeof content === 'string' && content !== '';
   return {
     index,
     message: {
       role: role ?? 'assistant',
-      content: hasSaid || (called.length === 0 && others['refusal'] === undefined) ? (content ?? '') : null,
+      content: hasSaid || (called.length === 0 && refusal === null) ? (content ?? '') : null,
+      refusal,
       ...others,
       ...(called.length === 0 ? {} : { tool_calls: called }),
     },
-    ...(logprobs === null ? {} : { logprobs }),
+    logprobs,
     ...rest,
   };
 }

@@ -25,10 +25,18 @@ const unexpected: Answer = (_request, response) => {
   response.end('this test did not expect a request');
 };
 
+/** The name of the provider that the upstream plays, as environment variables begin with it. */
+export type SdkWorldOptions = GatewayOptions & { provider?: string };
+
 /** Tests set `upstream.answer` before each call. */
-export async function startSdkWorld(t: Test, options: GatewayOptions = {}): Promise<SdkWorld> {
+export async function startSdkWorld(t: Test, options: SdkWorldOptions = {}): Promise<SdkWorld> {
   const upstream = await startUpstream(t, unexpected);
-  const environment = { OPENAI_API_KEY: 'sk-upstream', OPENAI_BASE_URL: upstream.url, ...options.environment };
+  const { provider = 'OPENAI' } = options;
+  const environment = {
+    [`${provider}_API_KEY`]: 'sk-upstream',
+    [`${provider}_BASE_URL`]: upstream.url,
+    ...options.environment,
+  };
   const gateway = await startGateway(t, { ...options, environment });
   const key = await gateway.createKey();
   const newClient = (more: ClientOptions = {}): CountedClient => {

@@ -39,10 +39,12 @@ t.test('text, reasoning, signed blocks, finish and usage come together', (t) => 
           message: {
             role: 'assistant',
             content: 'Hello',
+            refusal: null,
             reasoning_content: 'hm',
             thinking_blocks: [block],
             annotations: [{ type: 'url_citation' }],
           },
+          logprobs: null,
           finish_reason: 'stop',
         },
       ],

@@ -4,7 +4,8 @@ import t, { type Test } from 'tap';
 import { sanitiseSchema } from '../../providers/anthropic-schema.ts';
 import { anthropic } from '../../providers/anthropic.ts';
 import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
-import type { ChatEndpoint, ReplyContext, RequestRewrite, SseEvent } from '../../src/contract/provider.ts';
+import type { ChatEndpoint, ReplyContext, RequestRewrite } from '../../src/contract/provider.ts';
+import { streamed } from '../support/anthropic-stream.ts';
 import { chunksOf, sumChoices } from '../support/chat-stream.ts';
 import { claude } from '../support/claude-models.ts';
 import { at } from '../support/json-at.ts';
@@ -117,32 +118,6 @@ const jsonReply = (...blocks: JsonObject[]): JsonObject => ({
   usage: { input_tokens: 1, output_tokens: 1 },
 });
 const use = (name: string, input: JsonObject): JsonObject => ({ type: 'tool_use', id: 'toolu_1', name, input });
-
-function streamed(body: JsonObject): SseEvent[] {
-  const blocks = (body.content as JsonObject[]).flatMap((block, index) => [
-    {
-      type: 'content_block_start',
-      index,
-      content_block: block.type === 'text' ? { type: 'text', text: '' } : { ...block, input: {} },
-    },
-    {
-      type: 'content_block_delta',
-      index,
-      delta:
-        block.type === 'text'
-          ? { type: 'text_delta', text: block.text }
-          : { type: 'input_json_delta', partial_json: JSON.stringify(block.input) },
-    },
-    { type: 'content_block_stop', index },
-  ]);
-  const events: JsonValue[] = [
-    { type: 'message_start', message: { id: 'msg', usage: body.usage } },
-    ...blocks,
-    { type: 'message_delta', delta: { stop_reason: body.stop_reason }, usage: body.usage },
-    { type: 'message_stop' },
-  ];
-  return events.map((event) => ({ event: '', data: JSON.stringify(event) }));
-}
 
 /** Content, finish reason and names of calls, unary; a stream must say the same. */
 function answer(
