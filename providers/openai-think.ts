@@ -36,7 +36,7 @@ export class ThinkSplitter {
     const start = this.#held.trimStart();
     if (start.startsWith(openTag)) {
       this.#state = 'thinking';
-      this.#held = start.slice(openTag.length).replace(/^\n/, '');
+      this.#held = start.slice(openTag.length);
     } else if (!openTag.startsWith(start)) this.#state = 'answer';
   }
 
