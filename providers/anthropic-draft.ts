@@ -5,6 +5,8 @@ import { abilitiesOf, outputTokensOf, type ClaudeAbilities } from './anthropic-a
 
 export type Block = JsonObject;
 
+type KnownModel = { abilities: ClaudeAbilities; maxOutputTokens: number };
+
 export class MessagesDraft {
   readonly source: JsonObject;
   readonly target: AdapterTarget;
@@ -19,11 +21,12 @@ export class MessagesDraft {
   /** True: the last answer calls tools and its thinking is lost, so the model may not think now. */
   hasLostThinking = false;
 
-  constructor(source: JsonObject, target: AdapterTarget) {
+  /** `known`: of a model that is known elsewhere than in the catalogue. */
+  constructor(source: JsonObject, target: AdapterTarget, known?: KnownModel) {
     this.source = source;
     this.target = target;
-    this.abilities = abilitiesOf(target);
-    this.maxOutputTokens = outputTokensOf(target);
+    this.abilities = known?.abilities ?? abilitiesOf(target);
+    this.maxOutputTokens = known?.maxOutputTokens ?? outputTokensOf(target);
   }
 
   /** Null counts as absent. */

@@ -5,6 +5,8 @@ import type { MessagesDraft } from './anthropic-draft.ts';
 /** Longer answers may take more than ten minutes; a silent connection does not live that long. Spec: fidelity 4.2. */
 const longestUnaryTokens = 21_333;
 
+export const isLong = (outputTokens: JsonValue | undefined): boolean => Number(outputTokens) > longestUnaryTokens;
+
 export function writeTokenLimit(draft: MessagesDraft): void {
   const name = draft.value('max_completion_tokens') === undefined ? 'max_tokens' : 'max_completion_tokens';
   const asked = draft.value(name);
@@ -15,7 +17,7 @@ export function writeTokenLimit(draft: MessagesDraft): void {
 
 export function writeStream(draft: MessagesDraft): { streamsUpstream: boolean } {
   const isAsked = draft.value('stream') === true;
-  const streamsUpstream = !isAsked && Number(draft.body.max_tokens) > longestUnaryTokens;
+  const streamsUpstream = !isAsked && isLong(draft.body.max_tokens);
   if (isAsked || streamsUpstream) draft.body.stream = true;
   return { streamsUpstream };
 }

@@ -3,6 +3,7 @@ import type { ProviderAdapter } from '../src/contract/provider.ts';
 import { alibaba } from './alibaba.ts';
 import { anthropic } from './anthropic.ts';
 import { azureOpenai } from './azure-openai.ts';
+import { bedrock } from './bedrock.ts';
 import { cohere } from './cohere.ts';
 import { deepseek } from './deepseek.ts';
 import { demo } from './demo.ts';
@@ -30,6 +31,7 @@ export const registry = {
   openai,
   anthropic,
   'azure-openai': azureOpenai,
+  bedrock,
   together,
   groq,
   mistral,

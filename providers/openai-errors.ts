@@ -11,7 +11,7 @@ import { isErrorFinish } from './openai-finish.ts';
 type Fault = { message: string; type: string; code: string; param: string | null; status: number; details: JsonObject };
 
 const overflowPhrases =
-  /prompt is too long|exceed context limit|maximum context length is|maximum context limit|is longer than the model's context length|input tokens exceed the configured limit|`inputs` tokens \+ `max_new_tokens` must be|exceeds the available context size|exceeds the maximum number of tokens allowed|current length is .* while limit is/i;
+  /prompt is too long|input is too long for requested model|exceed context limit|maximum context length is|maximum context limit|is longer than the model's context length|input tokens exceed the configured limit|`inputs` tokens \+ `max_new_tokens` must be|exceeds the available context size|exceeds the maximum number of tokens allowed|current length is .* while limit is/i;
 const billingPhrases =
   /credit balance is too low|insufficient[ _](?:quota|balance|credits?|funds)|exceeded your current quota/i;
 const overloadPhrases = /overloaded|temporarily unavailable|currently unavailable|at capacity|slow down/i;

@@ -30,7 +30,7 @@ const words: ReadonlyMap<string, FinishReason> = new Map<string, FinishReason>([
 export function isErrorFinish(reason: JsonValue | undefined, hasOutput: boolean): boolean {
   if (typeof reason !== 'string') return false;
   if (/^(?:error|insufficient_system_resource)$/i.test(reason)) return true;
-  return !hasOutput && reason === 'MALFORMED_FUNCTION_CALL';
+  return !hasOutput && /^malformed_/i.test(reason);
 }
 
 /** null: the upstream gave none yet (absent, null or empty). Unknown words are a plain stop. */

@@ -124,7 +124,8 @@ export type ProviderSetting = { description: string; isRequired: boolean; patter
 
 /**
  * How requests are authorised where a header made once will not do. `sigv4`: the secret is
- * `<access key id>:<secret access key>[:<session token>]` and each request is signed for the service and region.
+ * `<access key id>:<secret access key>[:<session token>]` and each request is signed for the service and region; one
+ * without a colon is a token, which goes as `authorize` says.
  * `service-account`: the secret is the JSON of a service account, and short-lived tokens are fetched with it.
  */
 export type Signing =

@@ -35,7 +35,16 @@ export function createCredentials({ sources, common, authorize, signing }: Crede
   return { headersFor: (request) => next()(request) };
 
   function createSigner(read: () => string): Credentials['headersFor'] {
-    if (signing?.scheme === 'sigv4') return (request) => ({ ...common, ...signWithSigv4(read(), request, signing) });
+    if (signing?.scheme === 'sigv4') {
+      return (request) => {
+        const secret = read();
+        // A token that was made elsewhere, and not a pair to sign with.
+        if (!secret.includes(':')) return { ...common, ...authorize(secret) };
+        // Signed as they are sent: a content type that is not among them would be made up.
+        const headers = { ...common, ...request.headers };
+        return { ...common, ...signWithSigv4(secret, { ...request, headers }, signing) };
+      };
+    }
     if (signing?.scheme === 'service-account') {
       const account = createServiceAccount({ read, scopes: signing.scopes });
       return () => {

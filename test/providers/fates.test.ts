@@ -100,7 +100,6 @@ function checkCell(t: Test, adapter: ProviderAdapter, row: string, model: ModelS
     return;
   }
   const edit = ask();
-  const plain = JSON.stringify(chatOf(adapter).request(sampleBody({}), { upstreamModel: 'm', model }, new Map()));
   if (fate === 'dropped') {
     t.equal(edit.dropped.length, 1, `${row} is dropped: ${edit.dropped.join(', ')}`);
     t.ok(isNameOf(row, edit.dropped[0] ?? ''), `${row} is reported by its name`);
@@ -117,7 +116,19 @@ function checkCell(t: Test, adapter: ProviderAdapter, row: string, model: ModelS
   t.same(edit.dropped, [], `${row} is ${fate}: nothing is lost`);
   if (fate === 'consumed' || fate === undefined) return;
   if (!('body' in edit)) t.match(sentBody(body, edit), expectedForm(adapter, row), `${row} in its form`);
-  else t.not(JSON.stringify(edit), plain, `${row} is written`);
+  else t.not(written(adapter, body, model), written(adapter, withoutRow(row, body), model), `${row} is written`);
+}
+
+/** All that goes upstream: in some dialects a stream is asked for by the path alone. */
+function written(adapter: ProviderAdapter, body: JsonObject, model: ModelSpec | null): string {
+  const target = { upstreamModel: 'm', model };
+  const chat = chatOf(adapter);
+  return JSON.stringify([chat.path(target, body.stream === true), chat.request(body, target, new Map())]);
+}
+
+/** A choice is one between the tools beside it, and may be made by leaving them out. */
+function withoutRow(row: string, body: JsonObject): JsonObject {
+  return row.startsWith('tool_choice') ? { ...body, tool_choice: null } : sampleBody({});
 }
 
 t.test('knows every parameter of the openai package', (t) => {

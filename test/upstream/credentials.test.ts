@@ -72,6 +72,18 @@ t.test('a request is signed over its method, path, headers and body', (t) => {
   t.end();
 });
 
+t.test('a token that was made elsewhere is sent as it is where others are signed with', (t) => {
+  let secret = 'token-without-a-colon';
+  const signing = { scheme: 'sigv4', service: 'bedrock', region: 'eu-west-1' } as const;
+  const credentials = createCredentials({ sources: [{ weight: 1, read: () => secret }], common, authorize, signing });
+  t.same(credentials.headersFor(request), { ...common, authorization: 'Bearer token-without-a-colon' });
+  secret = 'AKID:secret';
+  const signed = credentials.headersFor(request);
+  t.match(signed, { ...common, authorization: /^AWS4-HMAC-SHA256 Credential=AKID\// }, 'a pair signs');
+  t.notMatch(JSON.stringify(signed), /secret/);
+  t.end();
+});
+
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const documentOf = (email: string): string =>
   JSON.stringify({
