@@ -44,7 +44,10 @@ export const anthropicFates = {
   '*': 'dropped',
 } as const satisfies FateTable;
 
-/** Members of the Messages request that a caller may send as they are. Those with rules of their own are not in here. */
+/**
+ * Members of the Messages request that a caller may send as they are. Those with rules of their own are not in here, nor
+ * those that name something of the operator's: a workspace, a profile.
+ */
 export const ownFields: ReadonlySet<string> = new Set([
   'cache_control',
   'container',
@@ -54,6 +57,4 @@ export const ownFields: ReadonlySet<string> = new Set([
   'inference_geo',
   'mcp_servers',
   'speed',
-  'user_profile_id',
-  'workspace_id',
 ]);

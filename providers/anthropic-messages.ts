@@ -224,6 +224,9 @@ export function writeMessages(draft: MessagesDraft): void {
     history.add(toToolMessage(message, position, calledIds), position);
   }
   const messages = history.close();
+  if (messages.length === 0 && draft.system.length === 0) {
+    refuseValue('messages', 'Every message in `messages` is empty. Send at least one that says something.');
+  }
   // Nothing but instructions: the API wants a turn to answer, so they are it.
   draft.body.messages =
     messages.length === 0 && draft.system.length > 0 ? [{ role: 'user', content: draft.system.splice(0) }] : messages;

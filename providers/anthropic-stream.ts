@@ -68,7 +68,7 @@ export class AnthropicStreamTranslator implements StreamTranslator {
       this.#failure = mapError(200, undefined);
       return [];
     }
-    if (event === 'error' || body.type === 'error' || body.error !== undefined) {
+    if (event === 'error' || body.type === 'error' || (body.error ?? null) !== null) {
       this.#failure = findError(body, 'error');
       return [];
     }

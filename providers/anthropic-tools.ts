@@ -49,24 +49,26 @@ function searchTool(options: JsonObject): Block {
 }
 
 /** Only those that may be called. */
-function offeredTools({ source }: MessagesDraft): JsonObject[] {
-  const tools = askedTools(source);
-  const allowed = allowedTools(askedChoice(source));
+function offeredTools(draft: MessagesDraft): Block[] {
+  const allowed = allowedTools(askedChoice(draft.source));
   const names = objectsIn(allowed?.tools).map(calledName);
-  return allowed === null ? tools : tools.filter((tool) => names.includes(calledName(tool)));
+  const isOffered = (tool: JsonObject): boolean => allowed === null || names.includes(calledName(tool));
+  return askedTools(draft.source).flatMap((tool, position) => (isOffered(tool) ? [toTool(draft, tool, position)] : []));
 }
 
 /** A history with calls needs their tools declared, even when the caller offers none any more. */
-const rememberedTools = (draft: MessagesDraft): Block[] =>
-  [...draft.calledTools].map((name) => ({ name, input_schema: { type: 'object', properties: {} } }));
+const rememberedTools = (draft: MessagesDraft, jsonTool: Block | null): Block[] =>
+  [...draft.calledTools]
+    .filter((name) => name !== jsonTool?.name)
+    .map((name) => ({ name, input_schema: { type: 'object', properties: {} } }));
 
 /** Without a tool to call the choice itself has no place. */
 export function writeTools(draft: MessagesDraft, jsonTool: Block | null): void {
-  const tools = offeredTools(draft).map((tool, position) => toTool(draft, tool, position));
+  const tools = offeredTools(draft);
   const search = draft.value('web_search_options');
   if (isJsonObject(search)) tools.push(searchTool(search));
   const hasAny = tools.length > 0;
-  if (!hasAny) tools.push(...rememberedTools(draft));
+  if (!hasAny) tools.push(...rememberedTools(draft, jsonTool));
   if (jsonTool !== null) tools.push(jsonTool);
   if (tools.length === 0) return;
   draft.body.tools = tools;

@@ -60,13 +60,14 @@ function addCall(
   }
 }
 
-/** Text and lists grow; whatever else is said again replaces what was said. */
+/** Text and lists grow, objects member by member; whatever else is said again replaces what was said. */
 function joined(before: JsonObject, more: JsonObject): JsonObject {
   const out = { ...before };
   for (const [name, value] of Object.entries(more)) {
     const old = out[name];
     if (typeof old === 'string' && typeof value === 'string') out[name] = old + value;
     else if (Array.isArray(old) && Array.isArray(value)) out[name] = [...old, ...value];
+    else if (isJsonObject(old) && isJsonObject(value)) out[name] = joined(old, value);
     else if (value !== null || old === undefined) out[name] = value;
   }
   return out;
@@ -76,11 +77,12 @@ function completed(index: number, { rest, message, calls, logprobs }: Choice): J
   const called = [...calls].sort(([one], [other]) => one - other).map(([, call]) => call);
   const { role, content, refusal = null, ...others } = message;
   const hasSaid = typeof content === 'string' && content !== '';
+  const hasOther = called.length > 0 || refusal !== null || isJsonObject(others['function_call']);
   return {
     index,
     message: {
       role: role ?? 'assistant',
-      content: hasSaid || (called.length === 0 && refusal === null) ? (content ?? '') : null,
+      content: hasSaid || !hasOther ? (content ?? '') : null,
       refusal,
       ...others,
       ...(called.length === 0 ? {} : { tool_calls: called }),

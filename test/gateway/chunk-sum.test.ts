@@ -113,3 +113,22 @@ t.test('several choices, their log probabilities and an empty answer', (t) => {
   );
   t.end();
 });
+
+t.test('a call in the legacy form keeps its name, its arguments grow, and no text is null', (t) => {
+  const whole = sum(
+    chunk({ role: 'assistant', content: '' }),
+    chunk({ function_call: { name: 'f', arguments: '' } }),
+    chunk({ function_call: { arguments: '{"x"' } }),
+    chunk({ function_call: { arguments: ':1}' } }),
+    chunk({}, { finish_reason: 'function_call' }),
+  );
+  t.match(whole, {
+    choices: [
+      {
+        message: { content: null, function_call: { name: 'f', arguments: '{"x":1}' } },
+        finish_reason: 'function_call',
+      },
+    ],
+  });
+  t.end();
+});

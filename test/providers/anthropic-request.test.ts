@@ -1,9 +1,12 @@
 /** What Anthropic is sent for what the caller said, rule by rule. Spec: fidelity 4.1 to 4.5. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { anthropic } from '../../providers/anthropic.ts';
 import { GatewayError } from '../../src/contract/errors.ts';
 import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
 import type { AdapterTarget, ChatEndpoint, RequestRewrite } from '../../src/contract/provider.ts';
+import { seededRandom } from '../support/byte-feedings.ts';
 import { claude } from '../support/claude-models.ts';
 import { at, thrownBy } from '../support/json-at.ts';
 
@@ -620,6 +623,49 @@ t.test('names the user, the tier, and drops what has no place', (t) => {
     }).dropped,
     ['messages.0.name', 'messages.1.audio'],
   );
+  t.end();
+});
+
+t.test('refuses a conversation in which nothing is said', (t) => {
+  t.match(refusal({ messages: [{ role: 'user', content: ' ' }] }), { status: 400, param: 'messages' });
+  t.end();
+});
+
+/** Every object and list in a body, with what it is in. */
+function nodes(value: JsonValue): (JsonObject | JsonValue[])[] {
+  if (Array.isArray(value)) return [value, ...value.flatMap(nodes)];
+  if (typeof value !== 'object' || value === null) return [];
+  return [value, ...Object.values(value).flatMap((member) => nodes(member ?? null))];
+}
+
+t.test('makes a request or a clear refusal of any odd body, and leaves the body alone', (t) => {
+  const path = join(import.meta.dirname, '../fixtures/providers/anthropic/request.json');
+  const whole = readFileSync(path, 'utf8');
+  const odd: JsonValue[] = [null, '', ' ', 'x', 0, -1, true, [], {}, [null], ['x'], [[]], { type: 'x' }, { '': 1 }];
+  const random = seededRandom(7);
+  const pick = <T>(list: readonly T[]): T | undefined => list[Math.floor(random() * list.length)];
+  const models = ['claude-3-haiku', 'claude-sonnet-4-5', 'claude-opus-4-8', 'claude-fable-5', ''];
+  let refused = 0;
+  for (let round = 0; round < 2000; round += 1) {
+    const body = JSON.parse(whole) as JsonObject;
+    if (round % 2 === 0)
+      body.response_format = {
+        type: 'json_schema',
+        json_schema: { name: 'a', schema: { type: 'object', properties: { a: { oneOf: [{}] } } } },
+      };
+    for (let change = 0; change < 3; change += 1) {
+      const node = pick(nodes(body)) ?? body;
+      const key = pick(Object.keys(node)) ?? 'x';
+      Object.assign(node, { [key]: structuredClone(pick(odd)) ?? null });
+    }
+    const before = JSON.stringify(body);
+    const error = thrownBy(() => write(body, pick(models)));
+    if (error !== undefined) refused += 1;
+    const isClear = error instanceof GatewayError && error.status === 400;
+    if (error !== undefined && !isClear) t.fail(before);
+    if (JSON.stringify(body) !== before) t.fail(`changed: ${before}`);
+  }
+  t.ok(refused > 50 && refused < 1500, `${refused} were refused`);
   t.end();
 });
 
