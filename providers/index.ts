@@ -4,6 +4,7 @@ import { alibaba } from './alibaba.ts';
 import { anthropic } from './anthropic.ts';
 import { azureOpenai } from './azure-openai.ts';
 import { bedrock } from './bedrock.ts';
+import { cerebras } from './cerebras.ts';
 import { cohere } from './cohere.ts';
 import { deepseek } from './deepseek.ts';
 import { demo } from './demo.ts';
@@ -41,6 +42,7 @@ export const registry = {
   openrouter,
   perplexity,
   cohere,
+  cerebras,
   nvidia,
   huggingface,
   moonshot,
