@@ -25,13 +25,14 @@ function functionTool(draft: MessagesDraft, declared: JsonObject, position: numb
 }
 
 function toTool(draft: MessagesDraft, tool: JsonObject, position: number): Block {
-  const declared = isJsonObject(tool.function) ? tool.function : null;
-  if (declared === null) {
+  const { type: _type, function: declared, cache_control: _mark, prompt_cache_breakpoint: _breakpoint, ...own } = tool;
+  if (!isJsonObject(declared)) {
     if (isJsonObject(tool.custom)) refuse(`tools[${position}]`);
     // A tool of Anthropic's own, with or without a server behind it.
     return { ...tool };
   }
-  const written = functionTool(draft, declared, position);
+  // Beside the function stands what Anthropic alone knows of tools, such as `defer_loading`.
+  const written = { ...functionTool(draft, declared, position), ...own };
   const mark = cacheMark(tool) ?? cacheMark(declared);
   return mark === null ? written : { ...written, cache_control: mark };
 }

@@ -228,7 +228,15 @@ t.test('c55 tells a refusal', async (t) => {
   }
 });
 
-t.test('c52 counts what came from the cache as input, and c53 prices what was written to it', async (t) => {
+t.test('c52 counts what came from the cache as input', async (t) => {
+  answer(message([text('x')], 'end_turn', { input_tokens: 2, cache_read_input_tokens: 1590, output_tokens: 4 }));
+  for (const limit of [{ max_tokens }, {}]) {
+    const { usage } = await client.chat.completions.create({ model: sonnet, messages, ...limit });
+    t.match(usage, { prompt_tokens: 1592, total_tokens: 1596, prompt_tokens_details: { cached_tokens: 1590 } });
+  }
+});
+
+t.test('c53 prices what was written to the cache, for minutes and for an hour', async (t) => {
   const usage = {
     input_tokens: 3,
     cache_read_input_tokens: 1111,

@@ -296,9 +296,10 @@ function asChat(recorded: JsonObject): JsonObject | null {
 }
 
 function chatTool(tool: JsonObject): JsonObject {
-  const { name, description, input_schema: parameters, strict, ...others } = tool;
-  if (parameters === undefined || Object.keys(others).length > 0) return tool;
-  return { type: 'function', function: { name, description, parameters, ...(strict === undefined ? {} : { strict }) } };
+  const { name, description, input_schema: parameters, strict, ...own } = tool;
+  if (parameters === undefined) return tool;
+  const declared = { name, description, parameters, ...(strict === undefined ? {} : { strict }) };
+  return { type: 'function', function: declared, ...own };
 }
 
 function chatPart(block: JsonObject): JsonObject | null {

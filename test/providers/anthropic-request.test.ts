@@ -352,6 +352,10 @@ t.test("passes Anthropic's own tools and fields as they are", (t) => {
   t.same(dropped, ['betas']);
   t.same(headers, { 'anthropic-beta': 'mcp-client-2025-04-04' });
   t.notOk('betas' in body);
+  t.match(at(sent({ tools: [{ ...weather, defer_loading: true }] }).tools, 0), {
+    name: 'weather',
+    defer_loading: true,
+  });
   t.same(sent({ system: 'Zero.', messages: [{ role: 'system', content: 'One.' }, ...hi] }).system, [
     text('Zero.'),
     text('One.'),
