@@ -29,6 +29,7 @@ export const mistral = createOpenAiCompatible({
   quirks: {
     renames: { seed: 'random_seed' },
     requiredChoice: 'any',
+    toolIdLength: 9,
     filePart: 'document_url',
     reasoningHistory: 'blocks',
     // Magistral always thinks and knows no effort.

@@ -32,6 +32,8 @@ export type RequestQuirks = {
   needsJsonWord?: boolean;
   /** Keywords that its reader of tool schemas does not take. */
   unknownKeywords?: readonly string[];
+  /** Ids of tool calls must be letters and digits, exactly so many. */
+  toolIdLength?: number;
   /** Files go as parts of this type. */
   filePart?: 'document_url';
   /** How reasoning of earlier answers goes back, where the catalogue does not say; by default as text. */

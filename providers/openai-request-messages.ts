@@ -3,6 +3,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/j
 import { toToolMessage } from './openai-legacy.ts';
 import { refuse, type Draft } from './openai-draft.ts';
 import { editReasoning, without } from './openai-request-reasoning.ts';
+import { withShortIds } from './openai-tool-ids.ts';
 
 const cacheMarks = ['cache_control', 'prompt_cache_breakpoint'];
 const partRows = [
@@ -52,35 +53,45 @@ function editContent(draft: Draft, message: JsonObject, position: number): JsonO
   return edited.some((part, index) => part !== content[index]) ? { ...message, content: edited } : message;
 }
 
-type History = {
+/** What the table asks of every message, looked up once. */
+type Steps = {
   /** By function name, the id under which it was last called. */
   calledIds: Map<string, string>;
+  maps: { functions: boolean; developer: boolean };
+  drops: { name: boolean; cacheMarks: boolean };
   /** False: every kind of part goes as sent. */
   readsParts: boolean;
 };
 
-function editMessage(draft: Draft, source: JsonObject, position: number, history: History): JsonObject {
+function editMessage(draft: Draft, source: JsonObject, position: number, steps: Steps): JsonObject {
   const path = `messages.${position}`;
   let message = source;
   if (message.role === 'assistant') message = editReasoning(draft, message, path);
-  if (draft.fate('functions') === 'emulated') message = toToolMessage(message, position, history.calledIds);
-  if (draft.fate('messages.developer') === 'emulated' && message.role === 'developer') {
-    message = { ...message, role: 'system' };
-  }
-  if (draft.fate('messages.name') === 'dropped') message = without(draft, message, ['name'], path);
-  if (draft.fate('messages.cache_marks') === 'dropped') message = without(draft, message, cacheMarks, path);
-  return history.readsParts ? editContent(draft, message, position) : message;
+  if (steps.maps.functions) message = toToolMessage(message, position, steps.calledIds);
+  if (steps.maps.developer && message.role === 'developer') message = { ...message, role: 'system' };
+  if (steps.drops.name) message = without(draft, message, ['name'], path);
+  if (steps.drops.cacheMarks) message = without(draft, message, cacheMarks, path);
+  if (draft.rules.quirks.toolIdLength !== undefined) message = withShortIds(message, draft.rules.quirks.toolIdLength);
+  return steps.readsParts ? editContent(draft, message, position) : message;
 }
 
 export function editMessages(draft: Draft): void {
   const { messages } = draft.body;
   if (!Array.isArray(messages)) return;
-  const history = {
+  const steps = {
     calledIds: new Map<string, string>(),
+    maps: {
+      functions: draft.fate('functions') === 'emulated',
+      developer: draft.fate('messages.developer') === 'emulated',
+    },
+    drops: {
+      name: draft.fate('messages.name') === 'dropped',
+      cacheMarks: draft.fate('messages.cache_marks') === 'dropped',
+    },
     readsParts: partRows.some((row) => draft.fate(row) !== 'mapped'),
   };
   const edited = messages.map((message, position) =>
-    isJsonObject(message) ? editMessage(draft, message, position, history) : message,
+    isJsonObject(message) ? editMessage(draft, message, position, steps) : message,
   );
   if (edited.some((message, position) => message !== messages[position])) draft.replace('messages', edited);
 }

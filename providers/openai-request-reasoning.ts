@@ -63,6 +63,8 @@ function withText(message: JsonObject, member: string, text: string | null): Jso
 /** One answer of the history with its reasoning in the form that the model takes; the same object when nothing changes. */
 export function editReasoning(draft: Draft, message: JsonObject, path: string): JsonObject {
   const { fates, quirks } = draft.rules;
+  const isDemanded = quirks.demandsReasoning === true && Array.isArray(message.tool_calls);
+  if (!isDemanded && historyMembers.every((member) => message[member] === undefined)) return message;
   const isDropped = fates['messages.reasoning_history'] === 'dropped';
   const policy =
     draft.target.model?.abilities?.reasoningHistory ?? (isDropped ? 'strip' : (quirks.reasoningHistory ?? 'content'));
@@ -80,6 +82,5 @@ export function editReasoning(draft: Draft, message: JsonObject, path: string): 
     const thinking = { type: 'thinking', thinking: [{ type: 'text', text }] };
     return { ...withText(kept, '', null), content: [thinking, ...parts(kept.content)] };
   }
-  const isDemanded = quirks.demandsReasoning === true && Array.isArray(message.tool_calls);
   return withText(kept, quirks.reasoningMember ?? 'reasoning_content', text ?? (isDemanded ? '' : null));
 }

@@ -5,14 +5,19 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import type { ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions';
 import t, { type Test } from 'tap';
+import { openAiFates } from '../../providers/openai-fates.ts';
 import { createDeclaredProvider, dialects, registry } from '../../providers/index.ts';
 import type { ModelSpec } from '../../src/contract/flow.ts';
 import type { JsonObject } from '../../src/contract/json.ts';
-import type { ChatEndpoint, ProviderAdapter } from '../../src/contract/provider.ts';
+import type { ChatEndpoint, ParameterFate, ProviderAdapter } from '../../src/contract/provider.ts';
 import { isNameOf, named, sampleBody, samples } from '../../scripts/fidelity-samples.ts';
 import { thrownBy } from '../support/json-at.ts';
 import { sentBody } from '../support/sent-body.ts';
+
+/** The compiler complains here when the package learns a parameter that has no row. */
+openAiFates satisfies Readonly<Record<keyof ChatCompletionCreateParamsStreaming, ParameterFate>>;
 
 const packageFolder = dirname(createRequire(import.meta.url).resolve('openai'));
 const types = readFileSync(join(packageFolder, 'resources/chat/completions/completions.d.ts'), 'utf8');

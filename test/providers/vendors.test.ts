@@ -6,7 +6,7 @@ import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
 import type { ChatEndpoint, ProviderAdapter, RequestEdit } from '../../src/contract/provider.ts';
 import { named } from '../../scripts/fidelity-samples.ts';
 import { chunksOf, sumChoices } from '../support/chat-stream.ts';
-import { at, thrownBy } from '../support/json-at.ts';
+import { at, textAt, thrownBy } from '../support/json-at.ts';
 import { hasRecordings, recordings } from '../support/recordings.ts';
 import { replyContext } from '../support/reply-context.ts';
 import { editOf, sentBody } from '../support/sent-body.ts';
@@ -112,6 +112,29 @@ t.test('c71 says a forced tool in the word of each, and lets go where none can b
 t.test('c72 chooses a tool by its name at Mistral by sending it alone', (t) => {
   const { body, dropped } = edit('mistral', { tools, tool_choice: named('g') });
   t.same([body.tools, body.tool_choice, dropped], [[named('g')], 'any', []]);
+  t.end();
+});
+
+t.test('gives Mistral ids of the length that it takes, the same for a call and its result', (t) => {
+  const call = (id: string): JsonObject => ({ id, type: 'function', function: { name: 'f', arguments: '{}' } });
+  const turn = (ids: readonly string[]): JsonObject[] => [
+    { role: 'assistant', content: null, tool_calls: ids.map(call) },
+    ...ids.map((id) => ({ role: 'tool', tool_call_id: id, content: '1' })),
+  ];
+  const foreign = ['call_0', 'call_1', 'toolu_01ABCDEFGHIJKLMNOPQRSTUV', 'call_0 '];
+  const { body, dropped } = edit('mistral', { messages: [user, ...turn(foreign)] });
+  const called = foreign.map((_, index) => textAt(body.messages, 1, 'tool_calls', index, 'id'));
+  t.ok(called.every((id) => /^[a-zA-Z0-9]{9}$/.test(id)));
+  t.equal(new Set(called).size, foreign.length, 'no two become one');
+  t.same(
+    foreign.map((_, index) => textAt(body.messages, 2 + index, 'tool_call_id')),
+    called,
+  );
+  t.same(dropped, []);
+  t.same(edit('mistral', { messages: [user, ...turn(['Ab3dEf6hI'])] }).set, {}, 'its own ids stay');
+  const many = Array.from({ length: 5000 }, (_, index) => `call_${index}`);
+  const { messages } = edit('mistral', { messages: turn(many) }).body;
+  t.equal(new Set(many.map((_, index) => textAt(messages, 1 + index, 'tool_call_id'))).size, many.length);
   t.end();
 });
 
