@@ -31,9 +31,8 @@ function turnDown(draft: MessagesDraft): void {
 function setBudget(draft: MessagesDraft, effort: string): void {
   const { maxOutputTokens, body } = draft;
   const share = Math.max(minimumBudget, Math.floor(maxOutputTokens * (budgetShares.get(effort) ?? 0)));
-  const limit = Math.min(maxOutputTokens, Number(body.max_tokens) + share);
-  body.thinking = { type: 'enabled', budget_tokens: Math.min(share, limit - 1) };
-  body.max_tokens = limit;
+  body.thinking = { type: 'enabled', budget_tokens: share };
+  body.max_tokens = Math.min(maxOutputTokens, Number(body.max_tokens) + share);
 }
 
 /** Where the request cannot be answered while thinking, thinking is what goes, and it is said by which parameter. */

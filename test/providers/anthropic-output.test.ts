@@ -70,6 +70,7 @@ t.test('makes words of what a schema cannot enforce, and keeps the rest', (t) =>
         when: { type: 'string', format: 'date-time' },
         odd: { type: 'string', format: 'regex', enum: ['x'] },
         map: { type: 'object', additionalProperties: { type: 'string' } },
+        bare: { properties: {} },
       },
     }),
     {
@@ -88,6 +89,7 @@ t.test('makes words of what a schema cannot enforce, and keeps the rest', (t) =>
         when: { type: 'string', format: 'date-time' },
         odd: { type: 'string', enum: ['x'], description: '{format: "regex"}' },
         map: { type: 'object', additionalProperties: false, description: '{additionalProperties: {"type":"string"}}' },
+        bare: { properties: {}, additionalProperties: false },
       },
       additionalProperties: false,
     },
@@ -179,6 +181,21 @@ t.test('lets the model choose between that tool and the tools of the caller', (t
   ).body;
   t.match(named.tool_choice, { type: 'tool', name: 'weather' });
   t.match(write({ ...body, tool_choice: 'none' }, 'claude-3-haiku').body.tool_choice, { type: 'tool', name: 'json_' });
+  t.end();
+});
+
+t.test('has one tool of a name, whatever the history calls', (t) => {
+  const call = { id: 'a', type: 'function', function: { name: 'json', arguments: '{}' } };
+  const history = [
+    { role: 'user', content: 'hi' },
+    { role: 'assistant', tool_calls: [call] },
+    { role: 'tool', tool_call_id: 'a', content: 'x' },
+  ];
+  const { tools } = write({ ...request, messages: history }, 'claude-3-haiku').body;
+  t.same(
+    (tools as JsonObject[]).map(({ name }) => name),
+    ['json'],
+  );
   t.end();
 });
 

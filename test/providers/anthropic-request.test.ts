@@ -112,6 +112,9 @@ t.test('c18 asks for the longest answer of the model when the caller names no li
   t.equal(sent({}, 'claude-opus-4-8').max_tokens, 128_000);
   t.equal(sent({ max_tokens: null }, '').max_tokens, 128_000);
   t.equal(sent({ max_tokens: 7, max_completion_tokens: 9 }).max_tokens, 9);
+  const { model } = claude('claude-sonnet-4-5');
+  const uncapped = model === null ? null : { ...model, maxOutputTokens: 0 };
+  t.match(chat.request({ messages: hi }, { upstreamModel: 'x', model: uncapped }), { body: { max_tokens: 128_000 } });
   const { body, dropped } = write({ max_tokens: 200_000 });
   t.equal(body.max_tokens, 64_000);
   t.same(dropped, ['max_tokens(200000->64000)']);

@@ -335,6 +335,46 @@ t.test('c54 counts up, and keeps what a later event leaves out', (t) => {
   t.end();
 });
 
+t.test('believes the figure of the end, however much was said', (t) => {
+  const events = [
+    start(),
+    open(0, textBlock),
+    say(0, 'x'.repeat(400)),
+    close(0),
+    stop('end_turn', { output_tokens: 3 }),
+    end,
+  ];
+  t.equal(run(events).translator.usage()?.completionTokens, 3);
+  t.end();
+});
+
+t.test('keeps the reason to stop when a later event has none', (t) => {
+  const later = { type: 'message_delta', delta: { stop_reason: null }, usage: { output_tokens: 9 } };
+  t.equal(said([start(), open(0, textBlock), say(0, 'a'), stop('max_tokens'), later, end]).finish, 'length');
+  t.end();
+});
+
+t.test('takes a member `error` that is null for none', (t) => {
+  t.equal(said([{ ...start(), error: null }, open(0, textBlock), say(0, 'a'), stop('end_turn'), end]).text, 'a');
+  t.end();
+});
+
+t.test('shows thoughts without a signature as text alone', (t) => {
+  const thinking = (signature: JsonObject): JsonObject => ({ type: 'thinking', thinking: 'hm', ...signature });
+  const { out } = run([start(), open(0, thinking({ signature: '' })), close(0), stop('end_turn'), end]);
+  const deltas = chunksOf(out).map((chunk) => at(chunk, 'choices', 0, 'delta'));
+  t.ok(deltas.some((delta) => at(delta, 'reasoning_content') === 'hm'));
+  t.notOk(deltas.some((delta) => at(delta, 'thinking_blocks') !== undefined));
+  const body = { content: [thinking({})], stop_reason: 'end_turn', usage: {} };
+  t.same(at(chat.response(body, replyContext()).body, 'choices', 0, 'message'), {
+    role: 'assistant',
+    content: '',
+    refusal: null,
+    reasoning_content: 'hm',
+  });
+  t.end();
+});
+
 t.test('counts what was produced while the figures of the end are missing', (t) => {
   const { translator } = run([start(), open(0, textBlock), say(0, 'x'.repeat(41))]);
   t.match(translator.usage(), { promptTokens: 25, completionTokens: 11 });

@@ -174,8 +174,37 @@ t.test('takes reasoning details of the same signer, and nobody else', (t) => {
   t.end();
 });
 
+t.test('keeps the thoughts of two answers in a row apart, each before its own words', (t) => {
+  const answer = (value: string): JsonObject => ({
+    role: 'assistant',
+    content: value,
+    thinking_blocks: [thought(value)],
+  });
+  const { body } = write({ messages: [hi, answer('a'), answer('b'), hi] }, 'claude-opus-4-8');
+  t.same(at(body.messages, 1, 'content'), [thought('a'), text('a'), thought('b'), text('b')]);
+  t.end();
+});
+
+t.test('sends no thoughts to a model that does not think', (t) => {
+  const messages = [hi, { role: 'assistant', content: 'x', thinking_blocks: [thought('a')] }, hi];
+  t.same(at(write({ messages }, 'claude-3-haiku').body.messages, 1, 'content'), [text('x')]);
+  t.end();
+});
+
+t.test('marks the cache on words, for thoughts cannot carry a mark', (t) => {
+  const blocks = [{ ...thought('a'), content_offset: 1, tool_call_offset: 0 }];
+  const mark = { type: 'ephemeral' };
+  const messages = [hi, { role: 'assistant', content: 'x', thinking_blocks: blocks, cache_control: mark }, hi];
+  t.same(at(write({ messages }, 'claude-opus-4-8').body.messages, 1, 'content'), [
+    { ...text('x'), cache_control: mark },
+    thought('a'),
+  ]);
+  t.end();
+});
+
 t.test('never sends a block without its signature', (t) => {
-  const blocks = [{ type: 'thinking', thinking: 'foreign' }, thought('own')];
+  const foreign = { ...thought('foreign'), format: 'google-gemini-v1' };
+  const blocks = [{ type: 'thinking', thinking: 'unsigned' }, foreign, thought('own')];
   const { body, dropped } = write(
     { messages: [hi, { role: 'assistant', content: 'x', thinking_blocks: blocks }, hi] },
     'claude-opus-4-8',
@@ -202,6 +231,10 @@ t.test('c49 does without thinking when the caller has lost it', (t) => {
     body: { thinking: { type: 'adaptive' } },
     dropped: [],
   });
+  const silent = [...messages, { role: 'assistant', content: '' }];
+  t.same(write({ messages: silent, tools, reasoning_effort: 'high' }, 'claude-sonnet-4-5').dropped, [
+    'reasoning_effort',
+  ]);
   const kept = messages.map((message) =>
     message.role === 'assistant' ? { ...message, thinking_blocks: [thought('a')] } : message,
   );
