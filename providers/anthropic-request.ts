@@ -2,7 +2,7 @@
  * A Chat Completions body as a Messages request. It is written anew, for no member is alike, but not from a list of what
  * is known: what the table of fates does not name is Anthropic's own and goes as sent, or it is reported. Spec: fidelity 4.
  */
-import type { JsonObject, JsonValue } from '../src/contract/json.ts';
+import type { JsonObject } from '../src/contract/json.ts';
 import type { AdapterTarget, RequestRewrite } from '../src/contract/provider.ts';
 import { limitCacheMarks } from './anthropic-cache.ts';
 import { MessagesDraft } from './anthropic-draft.ts';
@@ -13,9 +13,7 @@ import { writeSampling, writeStop, writeStream, writeTokenLimit } from './anthro
 import { writeThinking } from './anthropic-thinking.ts';
 import { relaxChoice, writeTools } from './anthropic-tools.ts';
 import { textOf } from './json-values.ts';
-import { refuse } from './openai-draft.ts';
-import type { FateTable } from './openai-fates.ts';
-import { asksForNothing } from './openai-request.ts';
+import { passOwnMembers } from './own-members.ts';
 
 const serviceTiers: Readonly<Record<string, string>> = {
   auto: 'auto',
@@ -69,15 +67,6 @@ function writeServiceTier(draft: MessagesDraft): void {
   else draft.body.service_tier = tier;
 }
 
-function followFate(draft: MessagesDraft, key: string, value: JsonValue): void {
-  const fates: FateTable = anthropicFates;
-  const fate = Object.hasOwn(fates, key) ? fates[key] : undefined;
-  if (fate === undefined && ownFields.has(key)) draft.body[key] = value;
-  else if (asksForNothing(key, value)) return;
-  else if (fate === 'refused') refuse(key);
-  else draft.drop(key);
-}
-
 /** `betas` is how Anthropic's own clients name them beside the body. */
 function betaHeader(draft: MessagesDraft): Record<string, string> | undefined {
   const own = draft.value('betas');
@@ -102,9 +91,7 @@ export function writeRequest(source: JsonObject, target: AdapterTarget): Request
   writeStop(draft);
   writeUser(draft);
   writeServiceTier(draft);
-  for (const [key, value] of Object.entries(source)) {
-    if (value !== undefined && value !== null && !written.has(key)) followFate(draft, key, value);
-  }
+  passOwnMembers(draft, { written, fates: anthropicFates, own: ownFields });
   limitCacheMarks(draft);
   const headers = betaHeader(draft);
   const { streamsUpstream } = writeStream(draft);

@@ -9,6 +9,7 @@ import { cohere } from './cohere.ts';
 import { deepseek } from './deepseek.ts';
 import { demo } from './demo.ts';
 import { fireworks } from './fireworks.ts';
+import { google } from './google.ts';
 import { groq } from './groq.ts';
 import { heroku } from './heroku.ts';
 import { huggingface } from './huggingface.ts';
@@ -22,6 +23,7 @@ import { openrouter } from './openrouter.ts';
 import { perplexity } from './perplexity.ts';
 import { snowflake } from './snowflake.ts';
 import { together } from './together.ts';
+import { vertex } from './vertex.ts';
 import { vllm } from './vllm.ts';
 import { xai } from './xai.ts';
 import { zai } from './zai.ts';
@@ -31,6 +33,8 @@ export { createDeclaredProvider, dialects, type DeclaredProvider, type Dialect }
 export const registry = {
   openai,
   anthropic,
+  google,
+  vertex,
   'azure-openai': azureOpenai,
   bedrock,
   together,

@@ -26,7 +26,7 @@ export function isWorthAnotherTarget(result: AttemptResult): boolean {
   return !failsElsewhereToo.has(result.error.kind);
 }
 
-/** The provider's own `x-should-retry` is never handed on; its wait is, when an SDK would obey it. */
+/** The provider's own `x-should-retry` is never handed on; its wait, in a header or found by the adapter, is when an SDK would obey it. */
 export function withRetryAdvice(
   error: GatewayError,
   upstream: IncomingHttpHeaders,
@@ -36,7 +36,7 @@ export function withRetryAdvice(
   // What left and was not answered in time may have been billed, and so may two more by an SDK.
   const isUnknown = error.kind === 'upstreamTimeout' && isDispatched;
   if (!isBusy.has(error.kind) && !isUnknown) return error;
-  const waitMs = readRetryAfterMs(upstream, nowMs);
+  const waitMs = readRetryAfterMs({ ...upstream, ...error.headers }, nowMs);
   return error.withHeaders(
     waitMs === null || waitMs > 60_000 ? { 'x-should-retry': 'false' } : retryAfterHeaders(waitMs),
   );

@@ -144,5 +144,7 @@ t.test('says nothing on a 4xx of the caller, and leaves the rest of the error as
   const advised = withRetryAdvice(error, { 'retry-after': '30' });
   t.same(advised.toBody(), error.toBody());
   t.equal(advised.headers['retry-after'], '7', "the adapter's own reading wins");
+  const inBody = withRetryAdvice(error, {});
+  t.same(inBody.headers, { 'retry-after': '7', 'retry-after-ms': '7000' }, 'a wait that only the adapter saw is known');
   t.end();
 });

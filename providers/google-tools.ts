@@ -1,0 +1,101 @@
+/** Tools, functions among them, and the choice between those. Spec: fidelity 5.1. */
+import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
+import { allowedTools, askedChoice, askedTools, calledName } from './asked-tools.ts';
+import { dropCacheMarks } from './google-content.ts';
+import type { GeminiDraft } from './google-draft.ts';
+import { isEmptyObject, toOpenApiSchema } from './google-schema.ts';
+import { objectOf, objectsIn, textOf } from './json-values.ts';
+import { refuse, refuseValue } from './openai-draft.ts';
+
+function parametersOf({ abilities }: GeminiDraft, schema: JsonValue | undefined): JsonObject {
+  if (!isJsonObject(schema) || Object.keys(schema).length === 0) return {};
+  if (abilities.jsonSchema) return { parametersJsonSchema: schema };
+  return isEmptyObject(schema) ? {} : { parameters: toOpenApiSchema(schema) };
+}
+
+function declaration(draft: GeminiDraft, declared: JsonObject, position: number): JsonObject {
+  const description = textOf(declared.description);
+  if (declared.strict === true && !draft.abilities.strictTools) draft.drop(`tools.${position}.function.strict`);
+  return {
+    name: declared.name,
+    ...(description === '' ? {} : { description }),
+    ...parametersOf(draft, declared.parameters),
+  };
+}
+
+type Offered = { functions: JsonObject[]; own: JsonObject[]; isStrict: boolean };
+
+function readTools(draft: GeminiDraft): Offered {
+  const offered: Offered = { functions: [], own: [], isStrict: false };
+  for (const [position, tool] of askedTools(draft.source).entries()) {
+    dropCacheMarks(draft, tool, `tools.${position}`);
+    const declared = tool.function;
+    if (isJsonObject(declared)) {
+      offered.functions.push(declaration(draft, declared, position));
+      offered.isStrict ||= declared.strict === true && draft.abilities.strictTools;
+    } else if (tool.type === undefined && tool.custom === undefined) {
+      // A tool of Gemini's own has no type, and goes as the caller wrote it.
+      offered.own.push({ ...tool });
+    } else refuse(`tools[${position}]`);
+  }
+  return offered;
+}
+
+/** How much is searched cannot be said, nor where. */
+function addSearch(draft: GeminiDraft, { functions, own }: Offered): void {
+  const options = draft.value('web_search_options');
+  if (!isJsonObject(options)) return;
+  if (functions.length > 0 && !draft.isThirdGeneration) {
+    refuseValue(
+      'web_search_options',
+      'This model cannot search the web and call functions in one request. Leave one out.',
+    );
+  }
+  if (isJsonObject(options.user_location)) draft.drop('web_search_options.user_location');
+  own.push({ googleSearch: {} });
+}
+
+function named(choice: JsonObject): JsonObject {
+  if (choice.type !== 'function') refuse('tool_choice');
+  return { mode: 'ANY', allowedFunctionNames: [textOf(calledName(choice))] };
+}
+
+function callingConfig(draft: GeminiDraft, { functions, isStrict }: Offered): JsonObject | null {
+  const asked = askedChoice(draft.source);
+  const allowed = allowedTools(asked);
+  const mode = allowed === null ? asked : (allowed.mode ?? 'auto');
+  if (mode === 'none') return { mode: 'NONE' };
+  if (isJsonObject(mode)) return named(mode);
+  const names = objectsIn(allowed?.tools).map((tool) => textOf(calledName(tool)));
+  const narrowed = allowed === null ? {} : { allowedFunctionNames: names };
+  if (mode === 'required') return { mode: 'ANY', ...narrowed };
+  if (allowed !== null && !draft.abilities.strictTools) {
+    // Without the mode that checks calls, names may only narrow a call that is forced.
+    functions.splice(0, functions.length, ...functions.filter(({ name }) => names.includes(textOf(name))));
+    return { mode: 'AUTO' };
+  }
+  if (allowed !== null || isStrict) return { mode: 'VALIDATED', ...narrowed };
+  return mode === undefined ? null : { mode: 'AUTO' };
+}
+
+/** Without a function to call the choice itself has no place. */
+export function writeTools(draft: GeminiDraft): void {
+  const offered = readTools(draft);
+  const { functions, own } = offered;
+  addSearch(draft, offered);
+  if (functions.length > 0) {
+    const config = callingConfig(draft, offered);
+    if (config !== null) draft.toolConfig.functionCallingConfig = config;
+  }
+  // Both kinds at once must be asked for there, and cannot be asked for on Vertex.
+  if (functions.length > 0 && own.length > 0 && draft.isThirdGeneration && draft.surface === 'gemini') {
+    draft.toolConfig.includeServerSideToolInvocations = true;
+  }
+  if (functions.length > 0) own.push({ functionDeclarations: functions });
+  if (own.length > 0) draft.body.tools = own;
+  Object.assign(draft.toolConfig, objectOf(draft.value('toolConfig')));
+}
+
+/** Do the tools of the request hold a function? */
+export const hasFunctions = ({ body }: GeminiDraft): boolean =>
+  objectsIn(body.tools).some(({ functionDeclarations }) => objectsIn(functionDeclarations).length > 0);
