@@ -97,7 +97,9 @@ function filePart(file: JsonObject, place: Place): Part {
 }
 
 function toPart(draft: GeminiDraft, part: JsonObject, place: Place): Part | null {
-  switch (part.type) {
+  // A part of Gemini's own has no type, and goes as the caller wrote it.
+  if (part.type === undefined) return { ...part };
+  switch (textOf(part.type)) {
     case 'text':
       return textPart(textOf(part.text));
     case 'refusal':
@@ -110,9 +112,6 @@ function toPart(draft: GeminiDraft, part: JsonObject, place: Place): Part | null
       return audioPart(objectOf(part.input_audio), place);
     case 'file':
       return filePart(objectOf(part.file), place);
-    case undefined:
-      // A part of Gemini's own has no type, and goes as the caller wrote it.
-      return { ...part };
     default:
       return refuse(place.param);
   }

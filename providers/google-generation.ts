@@ -54,7 +54,7 @@ function writeModalities(draft: GeminiDraft): void {
   const asked = draft.value('modalities');
   if (!Array.isArray(asked) || asked.every((modality) => modality === 'text')) return;
   if (asked.some((modality) => modality !== 'text' && modality !== 'image')) refuse('modalities');
-  draft.generationConfig.responseModalities = asked.map((modality) => String(modality).toUpperCase());
+  draft.generationConfig.responseModalities = asked.map((modality) => textOf(modality).toUpperCase());
 }
 
 const jsonInstruction = 'If you do not call a function, answer with a single valid JSON value and nothing else.';
