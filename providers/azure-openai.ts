@@ -15,9 +15,9 @@ function createOptions({ resource = 'resource', api_version: version }: Settings
     authorize: (secret): Record<string, string> =>
       secret.startsWith('eyJ') ? { authorization: `Bearer ${secret}` } : { 'api-key': secret },
     settings: {
-      resource: { description: 'As in <resource>.openai.azure.com.', isRequired: true, pattern: /^[a-z0-9-]{2,64}$/i },
+      resource: { description: 'the name before .openai.azure.com', isRequired: true, pattern: /^[a-z0-9-]{2,64}$/i },
       api_version: {
-        description: 'As in 2024-10-21; deployments then have paths of their own.',
+        description: 'a version such as 2024-10-21; deployments then have paths of their own',
         isRequired: false,
         pattern: /^\d{4}-\d{2}-\d{2}(?:-preview)?$/,
       },

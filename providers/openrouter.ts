@@ -12,8 +12,8 @@ const createOptions = ({ referer, title }: Readonly<Record<string, string>>): Op
     ...(title === undefined ? {} : { 'x-title': title }),
   }),
   settings: {
-    referer: { description: 'The site that its rankings link to.', isRequired: false, pattern: /^https?:\/\/\S+$/ },
-    title: { description: 'The name in its rankings.', isRequired: false, pattern: /^[\x20-\x7e]{1,100}$/ },
+    referer: { description: 'a URL for its rankings', isRequired: false, pattern: /^https?:\/\/\S+$/ },
+    title: { description: 'a name for its rankings', isRequired: false, pattern: /^[\x20-\x7e]{1,100}$/ },
   },
   configure: createOptions,
   fates: {

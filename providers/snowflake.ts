@@ -11,7 +11,7 @@ const createOptions = ({ account }: Readonly<Record<string, string>>): OpenAiCom
   baseUrl: `https://${account ?? 'account'}.snowflakecomputing.com/api/v2/cortex/v1`,
   settings: {
     account: {
-      description: 'The account identifier, as in <account>.snowflakecomputing.com.',
+      description: 'the account identifier before .snowflakecomputing.com',
       isRequired: true,
       pattern: /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/i,
     },

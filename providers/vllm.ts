@@ -9,7 +9,7 @@ const createOptions = ({ legacy }: Readonly<Record<string, string>>): OpenAiComp
   needsKey: false,
   settings: {
     legacy: {
-      description: 'true: a build of 2024 or before, which refuses newer members.',
+      description: 'true or false; true for a build of 2024 or before, which refuses newer members',
       isRequired: false,
       pattern: /^(?:true|false)$/,
     },
