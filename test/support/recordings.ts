@@ -5,13 +5,13 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../../src/contrac
 import type { SseEvent } from '../../src/contract/provider.ts';
 import { sseEvents } from './sse-lines.ts';
 
-const root = join(import.meta.dirname, '../../../shared/fixtures');
+export const recordingsFolder = join(import.meta.dirname, '../../../shared/fixtures');
 
 export type Recording =
   | { kind: 'stream'; name: string; events: SseEvent[]; request: JsonObject | null }
   | { kind: 'reply'; name: string; status: number; body: JsonValue | undefined; request: JsonObject | null };
 
-export const hasRecordings = (): boolean => existsSync(root);
+export const hasRecordings = (): boolean => existsSync(recordingsFolder);
 
 /** One JSON payload per line, without frames; chat streams end with their marker. */
 const framed = (lines: string): SseEvent[] => [
@@ -31,7 +31,7 @@ function parsed(text: string): JsonValue | undefined {
 }
 
 function read(name: string): Recording {
-  const text = readFileSync(join(root, name), 'utf8');
+  const text = readFileSync(join(recordingsFolder, name), 'utf8');
   if (name.endsWith('.chunks.txt')) return { kind: 'stream', name, events: framed(text), request: null };
   if (name.endsWith('.sse')) return { kind: 'stream', name, events: sseEvents(text), request: null };
   const file = parsed(text);
@@ -47,6 +47,6 @@ function read(name: string): Recording {
 }
 
 export function recordings(): Recording[] {
-  const names = globSync(['*/dev/*.json', '*/dev/*.sse', '*/dev/*.chunks.txt'], { cwd: root });
+  const names = globSync(['*/dev/*.json', '*/dev/*.sse', '*/dev/*.chunks.txt'], { cwd: recordingsFolder });
   return names.sort().map(read);
 }
