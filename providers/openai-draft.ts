@@ -37,6 +37,8 @@ export class Draft {
   }
 
   replace(key: string, value: JsonValue): void {
+    const position = this.remove.indexOf(key);
+    if (position >= 0) this.remove.splice(position, 1);
     this.set[key] = value;
   }
 

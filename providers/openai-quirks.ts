@@ -32,6 +32,8 @@ export type RequestQuirks = {
   needsJsonWord?: boolean;
   /** Keywords that its reader of tool schemas does not take. */
   unknownKeywords?: readonly string[];
+  /** The type of the tool that searches the web, in place of `web_search_options`. */
+  webSearchTool?: string;
   /** Ids of tool calls must be letters and digits, exactly so many. */
   toolIdLength?: number;
   /** Files go as parts of this type. */

@@ -128,6 +128,19 @@ function editToolChoice(draft: Draft): void {
   if (choice !== asked) draft.replace('tool_choice', choice);
 }
 
+/** The options of OpenAI's own search, said as a tool. */
+function addWebSearch(draft: Draft): void {
+  const options = draft.value('web_search_options');
+  const type = draft.rules.quirks.webSearchTool;
+  if (type === undefined || !isJsonObject(options)) return;
+  const { user_location: location, ...parameters } = options;
+  const place = isJsonObject(location) && isJsonObject(location.approximate) ? location.approximate : null;
+  if (place !== null) parameters.user_location = { type: 'approximate', ...place };
+  const tools = draft.value('tools');
+  draft.replace('tools', [...(Array.isArray(tools) ? tools : []), { type, parameters }]);
+  draft.take('web_search_options');
+}
+
 export function editTools(draft: Draft): void {
   const tools = draft.value('tools');
   if (!Array.isArray(tools) || tools.length === 0) {
@@ -140,4 +153,5 @@ export function editTools(draft: Draft): void {
     if (edited.some((tool, position) => tool !== tools[position])) draft.replace('tools', edited);
   }
   editToolChoice(draft);
+  addWebSearch(draft);
 }

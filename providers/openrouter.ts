@@ -18,6 +18,7 @@ const createOptions = ({ referer, title }: Readonly<Record<string, string>>): Op
   configure: createOptions,
   fates: {
     ...openAiFates,
+    'messages.image': 'mapped',
     'messages.file_id': 'refused',
     'messages.reasoning_history': 'mapped',
     'tools.custom': 'refused',
@@ -27,13 +28,13 @@ const createOptions = ({ referer, title }: Readonly<Record<string, string>>): Op
     store: 'dropped',
     reasoning_effort: 'mapped',
     prediction: 'dropped',
-    web_search_options: 'mapped',
+    web_search_options: 'emulated',
     prompt_cache_key: 'dropped',
     moderation: 'refused',
     functions: 'emulated',
     function_call: 'emulated',
   },
-  quirks: { nestsEffort: true, reasoningHistory: 'details' },
+  quirks: { nestsEffort: true, reasoningHistory: 'details', webSearchTool: 'openrouter:web_search' },
 });
 
 export const openrouter = createOpenAiCompatible(createOptions({}));

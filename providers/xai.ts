@@ -21,6 +21,8 @@ export const xai = createOpenAiCompatible({
     user: 'mapped',
     safety_identifier: 'mapped',
     top_k: 'dropped',
+    // Its search in chat is gone: 410 for whoever asks.
+    web_search_options: 'refused',
   },
   quirks: {
     unknownKeywords: ['additionalProperties'],

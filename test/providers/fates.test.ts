@@ -75,7 +75,11 @@ const forms: Readonly<Record<string, Readonly<Record<string, object>>>> = {
     'tool_choice.named': { tools: [named('f')], tool_choice: 'any' },
   },
   deepseek: { 'response_format.json_schema': instruction },
-  openrouter: { reasoning_effort: effort, 'messages.reasoning_history': { messages: [{}, { reasoning: 'z' }, {}] } },
+  openrouter: {
+    web_search_options: { tools: [{ type: 'openrouter:web_search', parameters: { search_context_size: 'low' } }] },
+    reasoning_effort: effort,
+    'messages.reasoning_history': { messages: [{}, { reasoning: 'z' }, {}] },
+  },
   cohere: { top_k: { k: 3 }, 'tool_choice.named': { tools: [named('f')], tool_choice: 'required' } },
   snowflake: { reasoning_effort: effort, 'messages.reasoning_history': { messages: [{}, { reasoning: 'z' }, {}] } },
 };

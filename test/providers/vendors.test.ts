@@ -231,6 +231,20 @@ t.test('takes what the catalogue says that a model sees or hears, whatever its v
   t.end();
 });
 
+t.test("says OpenAI's search as a tool at OpenRouter, beside the caller's own", (t) => {
+  const options = {
+    search_context_size: 'high',
+    user_location: { type: 'approximate', approximate: { country: 'NO' } },
+  };
+  const parameters = { search_context_size: 'high', user_location: { type: 'approximate', country: 'NO' } };
+  const search = { type: 'openrouter:web_search', parameters };
+  const { body, dropped } = edit('openrouter', { tools: [named('f')], web_search_options: options });
+  t.same([body.tools, body.web_search_options, dropped], [[named('f'), search], undefined, []]);
+  const empty = edit('openrouter', { tools: [], web_search_options: options });
+  t.same([empty.body.tools, empty.remove], [[search], ['web_search_options']]);
+  t.end();
+});
+
 t.test('lets Cohere see its own members and no others', (t) => {
   const { body, dropped } = edit('cohere', { documents: [{ id: '1' }], top_k: 4, foo: 1, bar: null });
   t.match(body, { documents: [{ id: '1' }], k: 4, top_k: undefined, foo: undefined, bar: undefined });
