@@ -3,7 +3,6 @@
  * is derived here from the file itself, by a second and much simpler reading of it; and where the file has the request as
  * well, the same conversation in OpenAI's form must become that request again.
  */
-import OpenAI from 'openai';
 import t from 'tap';
 import { anthropic } from '../../providers/anthropic.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/contract/json.ts';
@@ -16,6 +15,7 @@ import { claude } from '../support/claude-models.ts';
 import { at, parseObject, textAt } from '../support/json-at.ts';
 import { hasRecordings, recordings, type Recording } from '../support/recordings.ts';
 import { replyContext } from '../support/reply-context.ts';
+import { readBySdk } from '../support/sdk-referee.ts';
 import { sseText } from '../support/sse-lines.ts';
 
 type Stream = Extract<Recording, { kind: 'stream' }>;
@@ -122,18 +122,6 @@ function run(events: readonly SseEvent[], includeUsage = true): { translator: St
   return { translator, out };
 }
 
-async function readBySdk(out: readonly SseEvent[], names: readonly string[]): Promise<JsonValue> {
-  const fetch = (): Promise<Response> =>
-    Promise.resolve(new Response(sseText(out), { headers: { 'content-type': 'text/event-stream' } }));
-  const client = new OpenAI({ apiKey: 'none', baseURL: 'http://127.0.0.1/v1', fetch, maxRetries: 0 });
-  const tools = [...new Set(names)].map((name) => ({
-    type: 'function' as const,
-    function: { name, strict: true, parameters: { type: 'object', properties: {} } },
-  }));
-  const stream = client.chat.completions.stream({ model: 'm', messages: [], ...(tools.length > 0 ? { tools } : {}) });
-  return JSON.parse(JSON.stringify(await stream.finalChatCompletion())) as JsonValue;
-}
-
 const parsedCalls = (calls: readonly { name: string; id: string; json: string }[]): object[] =>
   calls.map(({ json, ...call }) => ({ ...call, input: JSON.parse(json) as JsonValue }));
 
@@ -163,10 +151,7 @@ for (const stream of streams) {
       if (!hasError) t.equal(translator.usage()?.completionTokens, said.completion);
     }
     if (hasError || said.finish === 'length') return;
-    const completion = await readBySdk(
-      run(stream.events).out,
-      said.calls.map(({ name }) => name),
-    );
+    const completion = await readBySdk(run(stream.events).out);
     t.equal(textAt(completion, 'choices', 0, 'message', 'content'), said.text);
     t.equal(objects(at(completion, 'choices', 0, 'message', 'tool_calls')).length, said.calls.length);
   });

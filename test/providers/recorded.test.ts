@@ -4,7 +4,6 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import OpenAI from 'openai';
 import t from 'tap';
 import { createDeclaredProvider, registry, type ProviderId } from '../../providers/index.ts';
 import type { Usage } from '../../src/contract/flow.ts';
@@ -16,6 +15,7 @@ import { chunksOf, objects, streamFaults, sumChoices, type ChoiceSum } from '../
 import { at, parseObject, textAt } from '../support/json-at.ts';
 import { hasRecordings, recordings, type Recording } from '../support/recordings.ts';
 import { replyContext } from '../support/reply-context.ts';
+import { readBySdk } from '../support/sdk-referee.ts';
 import { editOf } from '../support/sent-body.ts';
 import { sseEvents, sseText } from '../support/sse-lines.ts';
 
@@ -139,20 +139,6 @@ function run(stream: Stream, includeUsage: boolean): { translator: StreamTransla
   const out = stream.events.flatMap((event) => translator.push(event));
   out.push(...translator.end());
   return { translator, out };
-}
-
-/** The SDK as referee: it raises on whatever it does not understand. */
-async function readBySdk(out: readonly SseEvent[]): Promise<JsonValue> {
-  const fetch = (): Promise<Response> =>
-    Promise.resolve(new Response(sseText(out), { headers: { 'content-type': 'text/event-stream' } }));
-  const client = new OpenAI({ apiKey: 'none', baseURL: 'http://127.0.0.1/v1', fetch, maxRetries: 0 });
-  const names = new Set([...sumChoices(chunksOf(out)).values()].flatMap(({ calls }) => calls.map((call) => call.name)));
-  const tools = [...names].map((name) => ({
-    type: 'function' as const,
-    function: { name, strict: true, parameters: { type: 'object', properties: {} } },
-  }));
-  const stream = client.chat.completions.stream({ model: 'm', messages: [], ...(tools.length > 0 ? { tools } : {}) });
-  return JSON.parse(JSON.stringify(await stream.finalChatCompletion())) as JsonValue;
 }
 
 for (const stream of all.filter(isChatStream)) {
