@@ -197,3 +197,7 @@ export function shownServiceTier(tier: unknown): JsonObject {
   const name = serviceTiers.get(tier);
   return name === undefined ? {} : { service_tier: name };
 }
+
+/** Where a server's tool ran: the next request may name it to go on there. */
+export const shownContainer = (container: JsonValue | undefined): JsonObject =>
+  isJsonObject(container) ? { container } : {};

@@ -1,7 +1,7 @@
 /** A whole message of Claude's as a chat completion. Spec: fidelity 4.6. */
 import { isJsonObject, type JsonObject } from '../src/contract/json.ts';
 import type { AdaptedResponse, ReplyContext } from '../src/contract/provider.ts';
-import { ClaudeAnswer, shownServiceTier } from './anthropic-answer.ts';
+import { ClaudeAnswer, shownContainer, shownServiceTier } from './anthropic-answer.ts';
 import { readUsage } from './anthropic-usage.ts';
 import { toMessage } from './chat-deltas.ts';
 import { objectsIn } from './json-values.ts';
@@ -26,6 +26,7 @@ export function adaptReply(body: JsonObject, context: ReplyContext): AdaptedResp
         { index: 0, message: toMessage(deltas), logprobs: null, finish_reason: answer.finish(body.stop_reason) },
       ],
       ...shownServiceTier(tier),
+      ...shownContainer(body.container),
       ...(usage === null ? {} : { usage: writeUsage({}, usage) }),
     },
     usage,

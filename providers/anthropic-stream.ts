@@ -6,7 +6,7 @@ import { gatewayError, type GatewayError } from '../src/contract/errors.ts';
 import type { Usage } from '../src/contract/flow.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import type { ReplyContext, SseEvent, StreamTranslator } from '../src/contract/provider.ts';
-import { ClaudeAnswer, shownServiceTier } from './anthropic-answer.ts';
+import { ClaudeAnswer, shownContainer, shownServiceTier } from './anthropic-answer.ts';
 import { findError, mapError } from './anthropic-errors.ts';
 import { UsageSum } from './anthropic-usage.ts';
 import { lengthOf } from './chat-deltas.ts';
@@ -30,6 +30,7 @@ export class AnthropicStreamTranslator implements StreamTranslator {
   #messageId: JsonValue | undefined;
   #stopReason: JsonValue = null;
   #stopDetails: JsonValue = null;
+  #container: JsonValue = null;
   #outputCharacters = 0;
 
   constructor(context: ReplyContext) {
@@ -122,11 +123,10 @@ export class AnthropicStreamTranslator implements StreamTranslator {
     this.#messageId = message.id;
     this.#usage.add(message.usage);
     this.#stop(message);
-    const blocks = objectsIn(message.content).flatMap((block, position) => {
-      // Numbers below zero, for the events that follow count from zero again.
-      const index = -2 - position;
-      return [...this.#answer.openBlock(index, block), ...this.#answer.closeBlock(index)];
-    });
+    const blocks = objectsIn(message.content).flatMap((block, index) => [
+      ...this.#answer.openBlock(index, block),
+      ...this.#answer.closeBlock(index),
+    ]);
     return [{ role: 'assistant', content: '' }, ...blocks];
   }
 
@@ -135,9 +135,10 @@ export class AnthropicStreamTranslator implements StreamTranslator {
     return this.#id === '' ? [...this.#start({}), ...deltas] : deltas;
   }
 
-  #stop({ stop_reason: reason, stop_details: details }: JsonObject): void {
+  #stop({ stop_reason: reason, stop_details: details, container }: JsonObject): void {
     this.#stopReason = reason ?? this.#stopReason;
     this.#stopDetails = details ?? this.#stopDetails;
+    this.#container = container ?? this.#container;
   }
 
   #fail(message: string): void {
@@ -147,7 +148,12 @@ export class AnthropicStreamTranslator implements StreamTranslator {
   #chunk(delta: JsonObject, finish: string | null = null): SseEvent {
     this.#outputCharacters += lengthOf(delta);
     const usage = this.#context.includeUsage ? { usage: null } : {};
-    return this.#event({ choices: [{ index: 0, delta, logprobs: null, finish_reason: finish }], ...usage });
+    const container = finish === null ? {} : shownContainer(this.#container);
+    return this.#event({
+      choices: [{ index: 0, delta, logprobs: null, finish_reason: finish }],
+      ...container,
+      ...usage,
+    });
   }
 
   #event(members: JsonObject): SseEvent {

@@ -62,7 +62,8 @@ function judge(flow: Flow, outcome: Outcome): Verdict {
     return verdictOf('under', 'final', 'ok', estimated(flow, outcome));
   }
   if (cut !== undefined) return verdictOf('under', 'partial', cut, estimated(flow, outcome));
-  if (outcome.ttftMs !== null)
+  // A reply that broke off while it was gathered was seen by nobody, but the provider had begun to count.
+  if (outcome.ttftMs !== null || usage !== null)
     return verdictOf('under', 'partial', 'upstream_error', usage ?? estimated(flow, outcome));
   // No answer came at all: it may have been billed, and nobody can know.
   if (outcome.ending === 'upstream_timeout') return verdictOf('under', 'partial', 'unknown', estimated(flow, outcome));

@@ -302,6 +302,24 @@ t.test(
   },
 );
 
+t.test('keeps the figures of a reply that broke off while it was gathered', async (t) => {
+  upstream.answer = (_request, response) => {
+    openStream(response);
+    const events = streamed(message([text('Hello, this is the beginning')])).slice(0, 3);
+    response.end(
+      sseText([...events, { event: 'error', data: JSON.stringify(fault('overloaded_error', 'Overloaded')) }]),
+    );
+  };
+  const error = await rejection(client.chat.completions.create({ model: sonnet, messages }));
+  checkError(t, error, { type: InternalServerError, status: 503, code: 'overloaded', errorType: 'server_error' });
+  t.match(await world.gateway.row((error as APIError).requestID), {
+    status: 'upstream_error',
+    prompt_tokens: 12,
+    completion_tokens: 7,
+    usage_source: 'estimated',
+  });
+});
+
 t.test('c25 gives a status to an error that comes first', async (t) => {
   upstream.answer = (_request, response) => {
     openStream(response);

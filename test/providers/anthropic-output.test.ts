@@ -56,6 +56,9 @@ t.test('c30 asks a model that knows schemas by one that it takes', (t) => {
   t.same(dropped, []);
   const both = write({ ...request, reasoning_effort: 'high' }, 'claude-opus-4-8').body.output_config;
   t.match(both, { effort: 'high', format: { type: 'json_schema' } });
+  const own = write({ ...request, output_config: { effort: 'low', task_budget: 1 } }, 'claude-opus-4-8').body
+    .output_config;
+  t.match(own, { effort: 'low', task_budget: 1, format: { type: 'json_schema' } });
   t.end();
 });
 

@@ -243,6 +243,9 @@ for (const reply of replies) {
       })),
     );
     t.same(translator.usage(), chat.response(body, replyContext()).usage);
+    const containers = chunksOf(out).flatMap(({ container }) => (container === undefined ? [] : [container]));
+    t.same(containers, isJsonObject(body.container) ? [body.container] : []);
+    t.same(at(chat.response(body, replyContext()).body, 'container'), body.container ?? undefined);
     t.end();
   });
 }

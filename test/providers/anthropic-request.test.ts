@@ -429,7 +429,7 @@ t.test('c81 leaves out what says nothing, and joins what stood around it', (t) =
     { role: 'assistant', content: '' },
     { role: 'user', content: [text(' '), text('b')] },
     { role: 'assistant', content: null, refusal: 'No.' },
-    { role: 'assistant', content: 'But:' },
+    { role: 'assistant', content: 'But:', refusal: 'No.' },
     { role: 'user', content: null },
     { role: 'user', content: 'c' },
   ]);
@@ -501,6 +501,8 @@ t.test('c109 marks the cache in both spellings, and at most four times', (t) => 
   t.same(at(body.tools, 0, 'cache_control'), mark);
   t.same(at(body.system, 0, 'cache_control'), { type: 'ephemeral' });
   t.same(at(body.messages, 0, 'content'), [text('a'), { ...text('b'), cache_control: mark }]);
+  const within = { type: 'function', function: { name: 'f', cache_control: mark } };
+  t.same(at(sent({ tools: [within] }).tools, 0, 'cache_control'), mark);
   const parts = ['1', '2', '3', '4', '5'].map((name) => ({ ...text(name), cache_control: mark }));
   const marked = (change: RequestRewrite): JsonValue[] =>
     (at(change.body.messages, 0, 'content') as JsonObject[])

@@ -279,6 +279,8 @@ t.test('c27 gives no end that did not come, and one that did even without its ma
   t.equal(sumChoices(chunksOf(silent.out)).get(0)?.finish, 'stop', 'a marker without a reason is an end');
   t.equal(run([end]).translator.failure?.status, 502, 'an end before any beginning is none');
   t.same(run([]).out, []);
+  t.same(run([stop('end_turn')]).out, [], 'nor is a reason to stop before any beginning');
+  t.same(unmarked.translator.end(), [], 'the tail is given once');
   t.end();
 });
 
@@ -406,6 +408,14 @@ t.test('sums the rounds of its own model, not those of an advisor', (t) => {
     promptTokens: 5,
     completionTokens: 6,
   });
+  const loud = {
+    input_tokens: 1,
+    output_tokens: 2,
+    output_tokens_details: { thinking_tokens: 9 },
+    cache_creation: { ephemeral_1h_input_tokens: 9 },
+    cache_creation_input_tokens: 3,
+  };
+  t.match(of(loud), { reasoningTokens: 2, longCacheWriteTokens: 3 }, 'a part is never more than the whole');
   t.equal(of({ input_tokens: 1e12, output_tokens: 1 }), null, 'absurd figures are none');
   t.equal(of({ input_tokens: 1 }), null);
   t.equal(chat.usage({}), null);

@@ -231,6 +231,10 @@ t.test('c49 does without thinking when the caller has lost it', (t) => {
     body: { thinking: { type: 'adaptive' } },
     dropped: [],
   });
+  t.match(write({ messages, tools, thinking: { type: 'disabled' } }, 'claude-sonnet-4-5'), {
+    body: { thinking: { type: 'disabled' } },
+    dropped: [],
+  });
   const silent = [...messages, { role: 'assistant', content: '' }];
   t.same(write({ messages: silent, tools, reasoning_effort: 'high' }, 'claude-sonnet-4-5').dropped, [
     'reasoning_effort',

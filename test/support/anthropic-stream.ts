@@ -5,7 +5,7 @@ import { objects } from './chat-stream.ts';
 import { textAt } from './json-at.ts';
 
 export function streamed(body: JsonObject): SseEvent[] {
-  const { content, stop_reason, stop_details = null, usage, ...message } = body;
+  const { content, stop_reason, stop_details = null, container = null, usage, ...message } = body;
   const blocks = objects(content).flatMap((block, index) => {
     const [start, ...deltas] = pieces(block);
     return [
@@ -17,7 +17,11 @@ export function streamed(body: JsonObject): SseEvent[] {
   const events: JsonObject[] = [
     { type: 'message_start', message: { ...message, content: [], stop_reason: null, usage: usage ?? null } },
     ...blocks,
-    { type: 'message_delta', delta: { stop_reason: stop_reason ?? null, stop_details }, usage: usage ?? null },
+    {
+      type: 'message_delta',
+      delta: { stop_reason: stop_reason ?? null, stop_details, container },
+      usage: usage ?? null,
+    },
     { type: 'message_stop' },
   ];
   return events.map((event) => ({ event: textAt(event, 'type'), data: JSON.stringify(event) }));
