@@ -1,36 +1,102 @@
 /** The end of every scenario: waits until the books agree, says what is wrong with them, and prints a line to check. */
+import type { Redis } from 'ioredis';
 import type { Test } from 'tap';
-import { countAnswers, countStatuses, type Evidence, findFaults } from './checker.ts';
-import { faultSeed } from './driver.ts';
+import { countAnswers, countStatuses, type Evidence, findFaults, type UsageRow } from './checker.ts';
+import { type Answer, faultSeed } from './driver.ts';
 import { eventually, type World } from './world.ts';
 
-/** A lease, a round of the reaper, and the drain. */
-export const settledMs = 60_000;
+/** A lease and a round of the reaper; then its row may be in the hands of a drainer that dies, from whom another takes it. */
+export const settledMs = 30_000 + 10_000 + 40_000 + 40_000;
 const pollMs = 300;
 
-export type Scenario = { name: string; kills?: NonNullable<Evidence['kills']>; answers?: Evidence['answers'] };
+export type Scenario = {
+  name: string;
+  kills?: NonNullable<Evidence['kills']>;
+  answers?: Evidence['answers'];
+  /** Every server that holds limits, when that is not the world's own. */
+  servers?: readonly Redis[];
+};
 
 export async function assertBooks(t: Test, world: World, scenario: Scenario): Promise<void> {
-  const { driver, upstream, redis } = world;
-  const { name, kills = [], answers = driver.log } = scenario;
+  const { driver, upstream } = world;
+  const { name, kills = [], answers = driver.log, servers = [world.redis.admin] } = scenario;
   const read = async (): Promise<Evidence> => ({ answers, ledger: upstream.ledger, rows: await world.rows(), kills });
   const faults = async (): Promise<string[]> => findFaults(await read());
-  const leaked = async (): Promise<number> => redis.admin.zcard('tg:{0}:open');
   await eventually(async () => (await faults()).length === 0, settledMs, pollMs);
   t.same(await faults(), [], 'the books agree');
-  await eventually(async () => (await leaked()) === 0, settledMs, pollMs);
-  t.equal(await leaked(), 0, 'no slot is held');
-  const { rows } = await read();
-  t.comment(
-    `books: ${name}: seed ${faultSeed()}, ${countRows({ ledger: upstream.ledger, rows })}, slots leaked ${await leaked()}`,
-  );
-  t.comment(`${countStatuses(rows)}; answers ${countAnswers(answers)}`);
+  await eventually(async () => (await countOpen(servers)) === 0, settledMs, pollMs);
+  const leaked = await countOpen(servers);
+  t.equal(leaked, 0, 'no slot is held');
+  const books = takeNew(world, await read());
+  t.comment(describeBooks({ name, ...books, leaked }));
+  t.comment(`${countStatuses(books.rows)}; answers ${countAnswers(books.answers)}`);
 }
 
+async function countOpen(servers: readonly Redis[]): Promise<number> {
+  const counts = servers.map(async (admin) => {
+    const names = await admin.keys('tg:{*}:open');
+    const sizes = await Promise.all(names.map((name) => admin.zcard(name)));
+    return sizes.reduce((sum, size) => sum + size, 0);
+  });
+  return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+}
+
+/** What scenarios before this one in the same world have counted. */
+const counted = new WeakMap<World, { markers: Set<string>; answers: Set<Answer> }>();
+
+type Books = Pick<Evidence, 'answers' | 'ledger' | 'rows'>;
+
+function takeNew(world: World, { answers, ledger, rows }: Books): Books {
+  const before = counted.get(world) ?? { markers: new Set(), answers: new Set() };
+  const isNew = ({ marker }: { marker: string }): boolean => !before.markers.has(marker);
+  const books = {
+    answers: answers.filter((answer) => !before.answers.has(answer)),
+    ledger: ledger.filter(isNew),
+    rows: rows.filter(isNew),
+  };
+  for (const { marker } of [...books.ledger, ...books.rows]) before.markers.add(marker);
+  for (const answer of books.answers) before.answers.add(answer);
+  counted.set(world, before);
+  return books;
+}
+
+let printedAtMs = performance.now();
+
 /** Expected: what the provider saw, and what was admitted and got no further. */
-export function countRows({ ledger, rows }: Pick<Evidence, 'ledger' | 'rows'>): string {
+export function describeBooks({
+  name,
+  answers,
+  ledger,
+  rows,
+  leaked,
+}: Books & { name: string; leaked: number }): string {
   const found = new Set(rows.map(({ marker }) => marker));
   const expected = new Set(ledger.map(({ marker }) => marker));
   for (const { marker, status } of rows) if (status === 'not_dispatched') expected.add(marker);
-  return `rows expected ${expected.size}, found ${found.size}, doubled ${rows.length - found.size}`;
+  const seconds = (performance.now() - printedAtMs) / 1000;
+  printedAtMs = performance.now();
+  return (
+    `books: ${name}: seed ${faultSeed()}, rows expected ${expected.size}, found ${found.size}, ` +
+    `doubled ${countDoubled(rows)}, slots leaked ${leaked}, ` +
+    `undecided ${answers.filter(isUndecided).length} of ${answers.length}, ${seconds.toFixed(0)} s`
+  );
+}
+
+const countDoubled = (rows: readonly UsageRow[]): number =>
+  rows.length - new Set(rows.map(({ marker }) => marker)).size;
+
+const isUndecided = ({ code }: Answer): boolean => code === 'limits_unavailable';
+
+/**
+ * Callers who should notice nothing: each was served. Redis has 250 ms for an answer, and on a busy machine it may be
+ * late for a few; they are told as what they are, and more than one in twenty is a fault of ours.
+ */
+export function assertServed(t: Test, answers: readonly Answer[], message: string): void {
+  const undecided = answers.filter(isUndecided).length;
+  const others = answers.filter((answer) => answer.status !== 200 && !isUndecided(answer));
+  t.equal(countAnswers(others), '', message);
+  t.ok(
+    answers.length > 0 && undecided * 20 <= answers.length,
+    `${undecided} of ${answers.length} could not be decided`,
+  );
 }

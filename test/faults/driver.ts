@@ -3,6 +3,7 @@
  * provider did and what the ledger says of it can be laid side by side. A failure is something to write down, never to throw.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Test } from 'tap';
 import { Agent, request } from 'undici';
 import { seededRandom } from '../support/byte-feedings.ts';
 
@@ -139,8 +140,11 @@ export type Load = {
   invalidShare?: number;
 };
 
-/** Closed-loop clients that call until they are told to stop; resolves when their last answers are in. */
-export function startLoad(load: Load): { stop: () => Promise<void> } {
+/**
+ * Closed-loop clients that call until they are told to stop; resolves when their last answers are in. A test that fails
+ * before it stops them does not leave them to the next one.
+ */
+export function startLoad(t: Test, load: Load): { stop: () => Promise<void> } {
   const random = seededRandom(load.seed);
   const pick = <T>(items: readonly T[]): T | undefined => items[Math.floor(random() * items.length)];
   const stopping = new AbortController();
@@ -166,19 +170,26 @@ export function startLoad(load: Load): { stop: () => Promise<void> } {
   }
 
   const clients = Array.from({ length: load.clients }, runClient);
-  return {
-    async stop() {
-      stopping.abort();
-      await Promise.all(clients);
-    },
-  };
-}
-
-/** The same run again with TOLLGATE_FAULT_SEED; the long form takes another one each time. */
-export function faultSeed(): number {
-  const given = Number(process.env['TOLLGATE_FAULT_SEED'] ?? '');
-  if (given > 0) return given;
-  return isSoak() ? Date.now() % 1_000_000 : 62_063;
+  async function stop(): Promise<void> {
+    stopping.abort();
+    await Promise.all(clients);
+  }
+  t.teardown(stop);
+  return { stop };
 }
 
 export const isSoak = (): boolean => process.env['TOLLGATE_SOAK'] === '1';
+
+let seedOfRun: number | null = null;
+
+/** One for the whole file, the same again with TOLLGATE_FAULT_SEED; the long form takes another one each time. */
+export function faultSeed(): number {
+  seedOfRun ??= chooseSeed();
+  return seedOfRun;
+}
+
+function chooseSeed(): number {
+  const given = Number(process.env['TOLLGATE_FAULT_SEED'] ?? '');
+  if (given > 0) return given;
+  return isSoak() ? 1 + Math.floor(Math.random() * 1_000_000) : 62_063;
+}

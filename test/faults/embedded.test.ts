@@ -7,11 +7,11 @@ import { openDatabase } from '../../src/platform/postgres.ts';
 import type { StoreSchema } from '../../src/store/schema.ts';
 import { seededRandom } from '../support/byte-feedings.ts';
 import { silentLog } from '../support/database.ts';
-import { countRows } from './books.ts';
+import { describeBooks } from './books.ts';
 import { countAnswers, countStatuses, findFaults, type UsageRow } from './checker.ts';
 import { createDriver, faultSeed, isSoak, startLoad } from './driver.ts';
 import { startMockUpstream } from './mock-upstream.ts';
-import { readRows, secret, startGateway, temporaryFolder } from './world.ts';
+import { eventually, readRows, secret, strictConcurrency, startGateway, temporaryFolder } from './world.ts';
 
 const seed = faultSeed();
 
@@ -40,7 +40,7 @@ t.test('76: has one row for every request that ran when an embedded gateway is k
   const place = { stores: { TOLLGATE_SECRET: secret, TOLLGATE_BOOTSTRAP_KEY: token }, folder };
   for (let round = 0; round < (isSoak() ? 200 : 3); round += 1) {
     const gateway = await startGateway(t, upstream, place);
-    const load = startLoad({
+    const load = startLoad(t, {
       driver,
       seed: seed + round,
       clients: 20,
@@ -57,10 +57,18 @@ t.test('76: has one row for every request that ran when an embedded gateway is k
     await load.stop();
   }
   const last = await startGateway(t, upstream, place);
+  const held = Array.from({ length: strictConcurrency }, () =>
+    driver.call(last.url, { token, marker: driver.nextMarker('embedded'), behaviour: 'hold' }),
+  );
+  await eventually(async () => upstream.inFlight() === strictConcurrency, 20_000);
+  const leaked = strictConcurrency - upstream.inFlight();
+  t.equal(leaked, 0, 'the dead hold no slot: as many run as the limit allows');
+  upstream.release();
+  await Promise.all(held);
   t.equal(await last.stop(), 0);
   const rows = await readFolder(folder);
   t.same(findFaults({ answers: driver.log, ledger: upstream.ledger, rows, kills }), []);
   t.ok(upstream.ledger.length > 0);
-  t.comment(`books: 76: seed ${seed}, ${countRows({ ledger: upstream.ledger, rows })}`);
+  t.comment(describeBooks({ name: '76', answers: driver.log, ledger: upstream.ledger, rows, leaked }));
   t.comment(`${countStatuses(rows)}; answers ${countAnswers(driver.log)}`);
 });

@@ -1,7 +1,7 @@
 /** Redis with a replica: what a failover and a demotion cost while requests run, and what the books say afterwards. */
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
-import { countAnswers, countStatuses, findFaults } from './checker.ts';
+import { assertBooks } from './books.ts';
 import { faultSeed, isSoak, startLoad } from './driver.ts';
 import { isInStep, isMaster, masterName, startReplicatedPair, startSentinelSet } from './redis-nodes.ts';
 import { eventually, openWorld, type Gateway, type TestKey, type World } from './world.ts';
@@ -13,13 +13,6 @@ const mixed = [
   { behaviour: 'stream-10-50', stream: true },
 ];
 const isLimit = (code: string | null): boolean => code === 'limits_unavailable' || code === 'rate_limit_exceeded';
-
-async function settledFaults(world: World): Promise<string[]> {
-  const { ledger } = world.upstream;
-  const faults = async () => findFaults({ answers: world.driver.log, ledger, rows: await world.rows() });
-  await eventually(async () => (await faults()).length === 0, 20_000);
-  return faults();
-}
 
 /** Whether an answer of the limits came within the time, and how long it took. */
 async function decidedWithin(world: World, gateway: Gateway, { name, token }: TestKey, limitMs: number) {
@@ -34,7 +27,6 @@ async function decidedWithin(world: World, gateway: Gateway, { name, token }: Te
 }
 
 t.test('19: a failover by Sentinel under load loses no row and keeps to the limit', async (t) => {
-  t.comment(`seed ${seed}`);
   const [world, set] = await Promise.all([openWorld(t), startSentinelSet(t)]);
   const gateways = await Promise.all([
     world.startGateway({ redisUrl: set.url }),
@@ -43,7 +35,7 @@ t.test('19: a failover by Sentinel under load loses no row and keeps to the limi
   const [gateway] = gateways;
   const limited = await world.createKey('limited', { concurrency, requestsPerMinute: 1_000_000 });
   const wide = await world.createKey('wide', { concurrency: 500, requestsPerMinute: 1_000_000 });
-  const load = startLoad({
+  const load = startLoad(t, {
     driver: world.driver,
     seed,
     clients: 12,
@@ -67,24 +59,22 @@ t.test('19: a failover by Sentinel under load loses no row and keeps to the limi
   await delay(1000);
   await load.stop();
 
-  t.same(await settledFaults(world), []);
+  await assertBooks(t, world, { name: '19, failover', servers: [set.nodes[0].admin] });
   const highest = world.upstream.maximumInFlight('limited');
   t.ok(highest <= 2 * concurrency, `at most ${highest} at once: the limit, and what the lost writes held`);
   t.same(
     world.driver.log.filter(({ status, code }) => status !== 200 && !isLimit(code)),
     [],
   );
-  t.comment(`${countStatuses(await world.rows())}; answers ${countAnswers(world.driver.log)}`);
 });
 
 t.test(
   '19: a master that is made a replica is limits_unavailable, never a limit, until it is master again',
   async (t) => {
-    t.comment(`seed ${seed}`);
     const [world, [master, other]] = await Promise.all([openWorld(t), startReplicatedPair(t)]);
     const gateway = await world.startGateway({ redisUrl: `redis://127.0.0.1:${master.port}` });
     const wide = await world.createKey('wide', { concurrency: 500, requestsPerMinute: 1_000_000 });
-    const load = startLoad({
+    const load = startLoad(t, {
       driver: world.driver,
       seed,
       clients: 8,
@@ -105,7 +95,6 @@ t.test(
     t.ok(back.isInTime, `served again after ${back.tookMs} ms`);
     await delay(500);
     await load.stop();
-    t.same(await settledFaults(world), []);
-    t.comment(`${countStatuses(await world.rows())}; answers ${countAnswers(world.driver.log)}`);
+    await assertBooks(t, world, { name: '19, demoted master', servers: [master.admin] });
   },
 );

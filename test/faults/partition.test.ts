@@ -1,5 +1,6 @@
 /** One of two processes is cut off from Redis while its streams run. */
 import t from 'tap';
+import { assertBooks } from './books.ts';
 import { openFaultProxy } from './fault-proxy.ts';
 import { eventually, openWorld } from './world.ts';
 
@@ -41,4 +42,5 @@ t.test('58: a process without Redis keeps its slots for a lease, then its stream
   t.same(await rowOf(cut?.marker), [{ status: 'lease_lost', error_code: 'lease_lost', rank: 2 }]);
   t.ok(await eventually(hasRank(marked?.marker, 3), 30_000));
   t.same(await rowOf(marked?.marker), [{ status: 'ok', error_code: 'lease_lost', rank: 3 }]);
+  await assertBooks(t, world, { name: '58' });
 });

@@ -29,7 +29,7 @@ t.test('1: has one row for every request that ran when one of three processes is
   const running: Gateway[] = await Promise.all([world.startGateway(), world.startGateway(), world.startGateway()]);
   const kills: { gateway: string; atMs: number }[] = [];
   const key = await world.createKey('killed', wide);
-  const load = startLoad({
+  const load = startLoad(t, {
     driver,
     seed,
     clients: 30,

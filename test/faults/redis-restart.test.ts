@@ -14,7 +14,7 @@ t.test('13: has every row, and admits no more than a second too much, when Redis
   const narrow = await world.createKey('narrow', { requestsPerMinute: 120 });
   const common = { driver, seed: faultSeed(), gateways: () => gateways.map(({ url }) => url) };
   const loads = [
-    startLoad({
+    startLoad(t, {
       ...common,
       clients: 20,
       keys: [wide],
@@ -25,7 +25,7 @@ t.test('13: has every row, and admits no more than a second too much, when Redis
       abortShare: 0.05,
       invalidShare: 0.02,
     }),
-    startLoad({
+    startLoad(t, {
       ...common,
       clients: 4,
       keys: [narrow],

@@ -20,7 +20,7 @@ t.test('15: answers 503 with retry-after at once while Redis is frozen, and goes
   const { driver, redis } = world;
   const gateway = await world.startGateway();
   const key = await world.createKey('frozen', wide);
-  const load = startLoad({
+  const load = startLoad(t, {
     driver,
     seed,
     clients: 10,
@@ -71,7 +71,14 @@ t.test('17: admits nobody twice and keeps no lease when Redis works but its answ
   const { driver, redis, redisProxy, upstream } = world;
   const gateway = await world.startGateway();
   const key = await world.createKey('lost', wide);
-  const load = startLoad({ driver, seed, clients: 20, gateways: () => [gateway.url], keys: [key], behaviours: mixed });
+  const load = startLoad(t, {
+    driver,
+    seed,
+    clients: 20,
+    gateways: () => [gateway.url],
+    keys: [key],
+    behaviours: mixed,
+  });
   for (let round = 0; round < (isSoak() ? 30 : 1); round += 1) {
     await delay(1000);
     redisProxy.setMode('drop-replies');
@@ -93,7 +100,7 @@ t.test('14: has every row whole when Redis forgets everything under running stre
   const { driver, redis, upstream } = world;
   const gateways = await Promise.all([world.startGateway(), world.startGateway()]);
   const key = await world.createKey('forgotten', wide);
-  const load = startLoad({
+  const load = startLoad(t, {
     driver,
     seed,
     clients: 40,

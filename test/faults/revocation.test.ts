@@ -1,6 +1,7 @@
 /** A key that is revoked in one process while others serve it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
+import { assertBooks } from './books.ts';
 import { type Answer, faultSeed, isSoak, startLoad } from './driver.ts';
 import { eventually, openWorld } from './world.ts';
 
@@ -9,7 +10,6 @@ const heartbeatMs = 10_000;
 const wide = { concurrency: 500, requestsPerMinute: 1_000_000 };
 
 t.test('66: refuses a revoked key at its next request on every process', async (t) => {
-  t.comment(`seed ${seed}`);
   const world = await openWorld(t);
   const { driver } = world;
   const gateways = await Promise.all([world.startGateway(), world.startGateway()]);
@@ -17,7 +17,14 @@ t.test('66: refuses a revoked key at its next request on every process', async (
   for (let round = 0; round < (isSoak() ? 50 : 3); round += 1) {
     const key = await world.createKey(`revoked${round}`, wide);
     const behaviours = [{ behaviour: 'ok-20', stream: false }];
-    const load = startLoad({ driver, seed: seed + round, clients: 8, gateways: () => urls, keys: [key], behaviours });
+    const load = startLoad(t, {
+      driver,
+      seed: seed + round,
+      clients: 8,
+      gateways: () => urls,
+      keys: [key],
+      behaviours,
+    });
     await delay(500);
     await world.command('keys', 'revoke', idOf(key.token));
     const revokedAtMs = Date.now();
@@ -33,6 +40,7 @@ t.test('66: refuses a revoked key at its next request on every process', async (
     );
     t.same([...new Set(later.map(({ status }) => status))], [401], 'nothing but 401 from then on');
   }
+  await assertBooks(t, world, { name: '66, revoked' });
 });
 
 /** What the command line calls a key. */
@@ -61,6 +69,7 @@ t.test('66: a change of tier, and a key that is disabled and enabled, are in for
   await world.command('keys', 'enable', idOf(key.token));
   for (const { url } of [one, two])
     t.ok(await eventually(async () => (await ask(url)).status === 200, 15_000), 'a refusal is not remembered for long');
+  await assertBooks(t, world, { name: '66, changed' });
 });
 
 t.test(
@@ -99,5 +108,6 @@ t.test(
       'kept ok',
       'kept ok',
     ]);
+    await assertBooks(t, world, { name: '66, cut' });
   },
 );

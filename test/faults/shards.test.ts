@@ -1,6 +1,7 @@
 /** Another number of shards: refused while anything of the old layout is in use, and taken by the next start when nothing is. */
 import t from 'tap';
 import { shardOfAccount } from '../../src/admission/redis-keys.ts';
+import { assertBooks } from './books.ts';
 import { eventually, openWorld, type Gateway, type TestKey, type World } from './world.ts';
 
 const shards = 6;
@@ -43,4 +44,5 @@ t.test('changes the number of shards when the last gateway of the old one has go
     401,
     'a command finds the shard without being told how many there are',
   );
+  await assertBooks(t, world, { name: 'shards' });
 });

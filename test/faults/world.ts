@@ -84,13 +84,16 @@ const startLimitMs = 90_000;
 const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 const preload = pathToFileURL(join(import.meta.dirname, 'failpoint.ts')).href;
 
+/** Of the tier that the first key of an embedded gateway has. */
+export const strictConcurrency = 40;
+
 /** Wide enough to be no obstacle, and still checked at every request. */
 const gatewayYaml = `
 tiers:
   wide: { price: 0, rpm: 1m, tpm: 1000m, concurrency: 2000, history: 7d, models: "*" }
   share: { price: 0, concurrency: 4, redis_down: local-share, models: "*" }
   narrow: { rpm: 3, models: "*" }
-  strict: { models: "*", hard_revoke: true, strict_leases: true }
+  strict: { concurrency: ${strictConcurrency}, models: "*", hard_revoke: true, strict_leases: true }
 `;
 
 export async function openWorld(t: Test): Promise<World> {
