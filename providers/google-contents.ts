@@ -32,7 +32,8 @@ class History {
 
   add(message: JsonObject, position: number): void {
     const place = { path: `messages.${position}`, param: `messages[${position}]` };
-    if (message.name !== undefined && message.name !== null) this.#draft.drop(`${place.path}.name`);
+    // A result says by its name what its id says as well.
+    if ((message.name ?? undefined) !== undefined && message.role !== 'tool') this.#draft.drop(`${place.path}.name`);
     dropCacheMarks(this.#draft, message, place.path);
     switch (textOf(message.role)) {
       case 'system':
