@@ -38,6 +38,11 @@ const claudes: readonly Family[] = [
     abilities: { ...budget, prefill, sampling: 'one', jsonSchema: true, strictTools: true },
   },
   {
+    name: /claude-(?:fable|mythos|(?:opus|sonnet)-5-5)/,
+    abilities: { forcedTool: 'never' },
+  },
+  { name: /claude-(?:opus-4-[78]|(?:opus|sonnet|haiku)-5)/, abilities: { canStopThinking: true } },
+  {
     name: /claude-\w+-4-6/,
     abilities: {
       canStopThinking: true,
@@ -72,7 +77,7 @@ const knowsSchemas =
 const flatTopK = (value: number): { top_k: number } => ({ top_k: value });
 
 function claude(target: AdapterTarget): ConverseModel {
-  const family = claudes.find(({ name }) => name.test(target.upstreamModel));
+  const family = claudes.find(({ name }) => name.test(target.upstreamModel.toLowerCase()));
   return {
     // Nothing of Converse's stands for a system message inside the conversation.
     abilities: {

@@ -7,7 +7,7 @@ import { gatewayError, type GatewayError } from '../src/contract/errors.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import type { ReplyHeaders } from '../src/contract/provider.ts';
 import { objectOf, textOf } from './json-values.ts';
-import { brokenOff, findError as findCommon, mapError as mapCommon } from './openai-errors.ts';
+import { brokenOff, mapError as mapCommon } from './openai-errors.ts';
 import { isErrorFinish } from './openai-finish.ts';
 
 /** By the type without its ending. What is not in here keeps the status that it came with. */
@@ -89,10 +89,8 @@ export function findError(body: JsonObject, eventName: string): GatewayError | n
   const exception = findException(eventName, body);
   if (exception !== null) return exception;
   const message = objectOf(body.output).message;
-  if (!isJsonObject(message)) {
-    const isFault = findCommon(body, eventName) !== null || typeof body.Message === 'string';
-    return isFault ? mapError(502, body) : null;
-  }
+  // A good reply always has a message, so whatever this is, it is no answer.
+  if (!isJsonObject(message)) return mapError(502, body);
   const hasOutput = Array.isArray(message.content) && message.content.length > 0;
   return isErrorFinish(body.stopReason, hasOutput) ? brokenOff() : null;
 }

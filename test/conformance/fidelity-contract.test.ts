@@ -22,9 +22,15 @@ const message = {
   stop_sequence: null,
   usage: { input_tokens: 9, output_tokens: 3 },
 };
-const upstream = await startUpstream(t, (request, response) =>
-  sendJson(response, request.path.endsWith('/messages') ? message : completion('x')),
-);
+const converse = {
+  output: { message: { role: 'assistant', content: [{ text: 'x' }] } },
+  stopReason: 'end_turn',
+  usage: { inputTokens: 9, outputTokens: 3, totalTokens: 12 },
+};
+const upstream = await startUpstream(t, (request, response) => {
+  if (request.path.endsWith('/converse')) sendJson(response, converse);
+  else sendJson(response, request.path.endsWith('/messages') ? message : completion('x'));
+});
 const kinds: ProviderAdapter[] = [
   registry.openai,
   registry.groq,
@@ -34,18 +40,22 @@ const kinds: ProviderAdapter[] = [
   registry.ollama,
   createDeclaredProvider({ id: 'house', dialect: 'openai-compat', baseUrl: upstream.url }),
   registry.anthropic,
+  registry.bedrock,
 ];
 const gateway = await startGateway(t, {
   yaml: `providers: { house: { dialect: openai-compat, base_url: "${upstream.url}", allow_private: true } }`,
-  environment: Object.fromEntries(
-    kinds.flatMap(({ id }) => {
-      const prefix = id.toUpperCase();
-      return [
-        [`${prefix}_API_KEY`, 'sk-upstream'],
-        [`${prefix}_BASE_URL`, upstream.url],
-      ];
-    }),
-  ),
+  environment: {
+    BEDROCK_REGION: 'eu-west-1',
+    ...Object.fromEntries(
+      kinds.flatMap(({ id }) => {
+        const prefix = id.toUpperCase();
+        return [
+          [`${prefix}_API_KEY`, 'sk-upstream'],
+          [`${prefix}_BASE_URL`, upstream.url],
+        ];
+      }),
+    ),
+  },
 });
 const { token } = await gateway.createKey();
 
