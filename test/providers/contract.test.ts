@@ -3,7 +3,7 @@
  * `reply.json` becomes `reply.out.json`, `stream.in` becomes `stream.out`, and each row of `error.json` its `expected`.
  * A provider without fixtures fails here, and so does one whose output moved.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { registry } from '../../providers/index.ts';
@@ -134,6 +134,22 @@ for (const [key, adapter] of Object.entries<ProviderAdapter>(registry)) {
     });
   }
 }
+
+t.test('a vendor of the factory is a page of data, and the factory knows no vendor', (t) => {
+  const folder = join(import.meta.dirname, '../../providers');
+  const texts = new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
+  const vendors = [...texts].filter(
+    ([, text]) => text.includes('= createOpenAiCompatible(') && !text.includes('createChatEndpoint'),
+  );
+  t.ok(vendors.length >= 20, `${vendors.length} vendors were read`);
+  for (const [name, text] of vendors) t.ok(text.split('\n').length - 1 <= 40, `${name} has at most 40 lines`);
+  const ids = Object.keys(registry).join('|');
+  for (const [name, text] of texts) {
+    if (!name.startsWith('openai-')) continue;
+    t.notMatch(text, new RegExp(`['"](?:${ids})['"]`), `${name} asks for nobody's name`);
+  }
+  t.end();
+});
 
 t.test('ids are unique', (t) => {
   t.equal(new Set(adapters.map((adapter) => adapter.id)).size, adapters.length);
