@@ -9,7 +9,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../../src/contrac
 import type { ChatEndpoint, SseEvent, StreamTranslator } from '../../src/contract/provider.ts';
 import { SseReader } from '../../src/upstream/sse.ts';
 import { streamed } from '../support/anthropic-stream.ts';
-import { feedings } from '../support/byte-feedings.ts';
+import { feedings, seededRandom } from '../support/byte-feedings.ts';
 import { chunksOf, objects, streamFaults, sumChoices } from '../support/chat-stream.ts';
 import { claude } from '../support/claude-models.ts';
 import { at, parseObject, textAt } from '../support/json-at.ts';
@@ -176,6 +176,26 @@ for (const stream of streams) {
         .some(({ data }) => /"stop_reason": ?"/.test(data) && data.includes('message_delta'));
       if (translator.isComplete !== isOver || (out.at(-1)?.data === '[DONE]') !== isOver) faults += 1;
       if (!isOver && !whole.startsWith(sseText(out))) faults += 1;
+    }
+    t.equal(faults, 0);
+    t.end();
+  });
+}
+
+for (const stream of streams) {
+  t.test(`ends only where the answer does, cut at any byte: ${stream.name}`, (t) => {
+    const events = stream.events.map(({ event, data }) => ({ event, data: data.trim() }));
+    const bytes = Buffer.from(sseText(events));
+    const stop = events.findIndex(({ data }) => data.includes('message_delta') && /"stop_reason": ?"/.test(data));
+    const enough = stop < 0 ? Infinity : Buffer.byteLength(sseText(events.slice(0, stop + 1)).trimEnd());
+    const random = seededRandom(bytes.length);
+    let faults = 0;
+    for (let round = 0; round < 200; round += 1) {
+      const cut = Math.floor(random() * bytes.length);
+      const reader = new SseReader();
+      const read = [...reader.push(bytes.subarray(0, cut)), ...reader.end()];
+      const isWhole = run(read).out.at(-1)?.data === '[DONE]';
+      if (isWhole !== cut >= enough) faults += 1;
     }
     t.equal(faults, 0);
     t.end();
