@@ -207,6 +207,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       if (countedStatuses.has(refusal.status)) rejections.count(refusal);
     },
     isDraining: () => isDraining,
+    corsOrigins: config.corsOrigins,
   });
   await server.register(opsScope, {
     metrics,

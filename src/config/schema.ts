@@ -214,6 +214,18 @@ export const GatewayFile = Type.Object(
     ),
     redis: Type.Optional(Redis),
     secret: Type.Optional(text('expected text', 'At least 32 characters; all key hashes depend on it.')),
+    cors_origins: Type.Optional(
+      Type.Array(
+        Type.String({
+          pattern: '^(?:\\*|https?://[^/\\s]+)$',
+          errorMessage: 'expected an origin such as https://app.example.com, or *',
+        }),
+        {
+          errorMessage: 'expected a list of origins',
+          description: 'Origins whose pages may call /v1 from a browser. Default none.',
+        },
+      ),
+    ),
     fetch_hosts: Type.Optional(
       Type.Array(
         Type.String({

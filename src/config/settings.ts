@@ -177,6 +177,7 @@ export function readSettings(sources: Sources, defaults: { isProduction: boolean
     strict: read('.strict', { written: content.strict, parse: parseFlag, fallback: false }, sources),
     trustProxy: readTrustProxy(sources),
     fetchHosts: readFetchHosts(sources),
+    corsOrigins: readList('cors_origins', sources),
     redis: readRedis(sources),
     timeouts: readTimeouts(sources),
     retention: readRetention(sources),
@@ -273,13 +274,20 @@ function readRetention(sources: Sources): Retention {
   };
 }
 
-function readFetchHosts({ content, file, report }: Sources): readonly string[] {
-  const hosts = content.fetch_hosts ?? [];
-  const path = ['fetch_hosts'];
-  report.record(path, file.display(path, show(hosts)), hosts.length === 0 ? 'default' : formatPlace(file.place(path)));
+function readList(name: 'fetch_hosts' | 'cors_origins', sources: Sources): readonly string[] {
+  const { content, file, report } = sources;
+  const entries = content[name] ?? [];
+  const path = [name];
+  const origin = entries.length === 0 ? 'default' : formatPlace(file.place(path));
+  report.record(path, file.display(path, show(entries)), origin);
+  return entries;
+}
+
+function readFetchHosts(sources: Sources): readonly string[] {
+  const hosts = readList('fetch_hosts', sources);
   if (hosts.includes('*')) {
     const text = 'every public host: callers choose where this gateway connects to';
-    report.warn(file.place(path), path, text);
+    sources.report.warn(sources.file.place(['fetch_hosts']), ['fetch_hosts'], text);
   }
   return hosts;
 }

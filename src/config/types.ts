@@ -86,6 +86,8 @@ export type GatewayConfig = {
   aliases: Readonly<Record<string, readonly string[]>>;
   tiers: Readonly<Record<string, Tier>>;
   catalogue: readonly ModelSpec[];
+  /** Origins whose pages may call /v1 from a browser; empty is none. */
+  corsOrigins: readonly string[];
   /** Hosts from which files are fetched that a caller names by URL; empty is none. */
   fetchHosts: readonly string[];
   /** Parameters that a model does not support are refused, not dropped. */

@@ -8,6 +8,7 @@ import type { AdmissionGate } from '../../gateway/admission-gate.ts';
 import type { ChatCorridor } from '../../gateway/chat-corridor.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import type { Router } from '../../routing/router.ts';
+import { createCorsHook } from '../cors.ts';
 import { asGatewayError, encodingError, logRefusal, mediaTypeError, sendError } from '../errors.ts';
 import { type Authenticator, createCallers } from './caller.ts';
 import { registerChatCompletions } from './chat-completions.ts';
@@ -24,10 +25,13 @@ export type V1Options = {
   /** A request that was turned away before it ran. */
   onRefusal(refusal: { accountId: string | null; keyId: string | null; reason: string; status: number }): void;
   isDraining(): boolean;
+  /** Origins whose pages may call this scope; empty is none. */
+  corsOrigins: readonly string[];
 };
 
 export function v1Scope(app: FastifyInstance, options: V1Options, done: () => void): void {
   const callers = createCallers(options);
+  if (options.corsOrigins.length > 0) app.addHook('onRequest', createCorsHook({ origins: options.corsOrigins }));
   app.addHook('onRequest', (request, reply, next) => {
     // On the raw reply, so that one which the corridor writes by itself says it too.
     if (options.isDraining()) reply.raw.shouldKeepAlive = false;
