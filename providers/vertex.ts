@@ -22,12 +22,12 @@ function createVertex({ project = 'project', location = 'global' }: Readonly<Rec
     signing: { scheme: 'service-account', scopes: ['https://www.googleapis.com/auth/cloud-platform'] },
     settings: {
       project: {
-        description: 'The id of the Google Cloud project.',
+        description: 'the id of a Google Cloud project',
         isRequired: true,
         pattern: /^[a-z0-9](?:[a-z0-9.:-]{0,61}[a-z0-9])?$/,
       },
       location: {
-        description: 'A region such as europe-west4, a place such as eu, or global, which is the default.',
+        description: 'a region such as europe-west4, a place such as eu, or global, which is the default',
         isRequired: false,
         pattern: /^[a-z]+(?:-[a-z]+\d+)?$/,
       },
