@@ -2,7 +2,6 @@
 import { isJsonObject, type JsonObject } from '../src/contract/json.ts';
 import type { GeminiDraft } from './google-draft.ts';
 import { toOpenApiSchema } from './google-schema.ts';
-import { hasFunctions } from './google-tools.ts';
 import { objectOf, textOf } from './json-values.ts';
 import { refuse } from './openai-draft.ts';
 
@@ -57,9 +56,9 @@ function writeModalities(draft: GeminiDraft): void {
   draft.generationConfig.responseModalities = asked.map((modality) => textOf(modality).toUpperCase());
 }
 
-const jsonInstruction = 'If you do not call a function, answer with a single valid JSON value and nothing else.';
+const jsonInstruction = 'Unless you call a function, answer with a single valid JSON value and nothing else.';
 
-/** Models before version 3 refuse a form of the answer beside functions; there it can only be asked for in words. */
+/** Models before version 3 refuse a form of the answer beside tools; there it can only be asked for in words. */
 function askInWords(draft: GeminiDraft, format: string, schema: JsonObject | null): void {
   const form = schema === null ? '' : ` It must match this JSON schema: ${JSON.stringify(schema)}`;
   draft.system.push({ text: `${jsonInstruction}${form}` });
@@ -71,14 +70,14 @@ function writeFormat(draft: GeminiDraft): void {
   if (format.type !== 'json_object' && format.type !== 'json_schema') return;
   const declared = objectOf(format.json_schema).schema;
   const schema = format.type === 'json_schema' && isJsonObject(declared) ? declared : null;
-  if (hasFunctions(draft) && !draft.isThirdGeneration) {
+  if (draft.body.tools !== undefined && !draft.isThirdGeneration) {
     askInWords(draft, textOf(format.type), schema);
     return;
   }
   draft.generationConfig.responseMimeType = 'application/json';
   if (schema === null) return;
   if (draft.abilities.jsonSchema) draft.generationConfig.responseJsonSchema = schema;
-  else draft.generationConfig.responseSchema = toOpenApiSchema(schema);
+  else draft.generationConfig.responseSchema = toOpenApiSchema(schema, 'response_format.json_schema.schema');
 }
 
 export function writeGeneration(draft: GeminiDraft): void {

@@ -4,6 +4,7 @@
  */
 import { isJsonObject, type JsonObject, type JsonValue } from '../src/contract/json.ts';
 import { objectOf, objectsIn, textOf } from './json-values.ts';
+import { refuseValue } from './openai-draft.ts';
 
 const kept = new Set([
   'title',
@@ -43,30 +44,60 @@ const silent = new Set([
 ]);
 const formats = new Set(['date-time', 'float', 'double', 'int32', 'int64', 'enum']);
 
-/** The definitions of the whole schema, and the references that are open around a place. */
-type Scope = { root: JsonObject; open: readonly string[] };
+type Scope = {
+  /** Holds the definitions. */
+  root: JsonObject;
+  /** The references that are open around a place. */
+  open: readonly string[];
+  /** How many more schemas may be written. */
+  left: { schemas: number };
+  param: string;
+};
+
+/** References multiply what a caller has to write down, and here all of it is written out. */
+const mostSchemas = 5_000;
+const deepestReferences = 50;
 
 function resolve(reference: string, root: JsonObject): JsonObject {
   const steps = reference.replace(/^#\/?/, '').split('/').filter(Boolean);
   return steps.reduce<JsonObject>((node, step) => {
-    const name = decodeURIComponent(step).replaceAll('~1', '/').replaceAll('~0', '~');
+    const name = step.replaceAll('~1', '/').replaceAll('~0', '~');
     return Object.hasOwn(node, name) ? objectOf(node[name]) : {};
   }, root);
 }
 
-/** One schema of all that must hold; of several objects, the members of all. */
-function merged(schema: JsonObject): JsonObject {
-  const { allOf, ...rest } = schema;
-  return objectsIn(allOf).reduce<JsonObject>((sum, part) => {
-    const both = { ...sum, ...merged(part) };
-    if (isJsonObject(sum.properties) && isJsonObject(part.properties)) {
-      both.properties = { ...sum.properties, ...part.properties };
-    }
-    if (Array.isArray(sum.required) && Array.isArray(part.required)) {
-      both.required = [...new Set([...sum.required, ...part.required])];
-    }
-    return both;
-  }, rest);
+/** One schema of two that must both hold; of objects, the members of both. */
+function joined(one: JsonObject, other: JsonObject): JsonObject {
+  const both = { ...one, ...other };
+  if (isJsonObject(one.properties) && isJsonObject(other.properties)) {
+    both.properties = { ...one.properties, ...other.properties };
+  }
+  if (Array.isArray(one.required) && Array.isArray(other.required)) {
+    both.required = [...new Set([...one.required, ...other.required])];
+  }
+  return both;
+}
+
+/** The schema itself, with what it refers to and all that must hold beside it, and what is open in there. */
+function gathered(source: JsonObject, scope: Scope): { schema: JsonObject; open: readonly string[] } {
+  const { $ref: reference, allOf, ...rest } = source;
+  const parts = objectsIn(allOf);
+  if (typeof reference === 'string') parts.unshift({ ...resolve(reference, scope.root), ...rest });
+  if (parts.length === 0) return { schema: source, open: scope.open };
+  scope.left.schemas -= parts.length;
+  checkSize(scope);
+  const isCircular = typeof reference === 'string' && scope.open.includes(reference);
+  // A schema that holds itself cannot be written out; from there on any object will do.
+  if (isCircular || scope.open.length > deepestReferences) return { schema: { type: 'object' }, open: scope.open };
+  const inner = typeof reference === 'string' ? { ...scope, open: [...scope.open, reference] } : scope;
+  const all = parts.map((part) => gathered(part, inner));
+  const schema = all.reduce((sum, part) => joined(sum, part.schema), rest);
+  return { schema, open: [...new Set(all.flatMap(({ open }) => open))] };
+}
+
+function checkSize({ left, param }: Scope): void {
+  if (left.schemas < 0)
+    refuseValue(param, `The schema in \`${param}\` is too large once its references are written out.`);
 }
 
 const isNull = (schema: JsonObject): boolean => schema.type === 'null' || schema.const === null;
@@ -101,16 +132,11 @@ function convertFormat(clean: JsonObject, format: JsonValue | undefined, words: 
   else words.push(`format: ${format}`);
 }
 
-function convert(source: JsonObject, scope: Scope): JsonObject {
-  const reference = textOf(source.$ref);
-  if (reference !== '') {
-    // A schema that holds itself cannot be written out; from there on any object will do.
-    if (scope.open.includes(reference)) return { type: 'OBJECT' };
-    const { $ref: _, ...beside } = source;
-    return convert({ ...resolve(reference, scope.root), ...beside }, { ...scope, open: [...scope.open, reference] });
-  }
-  const schema = merged(source);
-  if (textOf(schema.$ref) !== '') return convert(schema, scope);
+function convert(source: JsonObject, outer: Scope): JsonObject {
+  outer.left.schemas -= 1;
+  checkSize(outer);
+  const { schema, open } = gathered(source, outer);
+  const scope = { ...outer, open };
   const clean: JsonObject = {};
   const words: string[] = [];
   for (const [key, value] of Object.entries(schema)) {
@@ -136,7 +162,9 @@ function convertMembers(clean: JsonObject, schema: JsonObject, scope: Scope): vo
   if (clean.type === 'ARRAY' || isJsonObject(items)) clean.items = convert(objectOf(items), scope);
 }
 
-export const toOpenApiSchema = (schema: JsonObject): JsonObject => convert(schema, { root: schema, open: [] });
+/** Throws for a schema at `param` that would grow without measure. */
+export const toOpenApiSchema = (schema: JsonObject, param: string): JsonObject =>
+  convert(schema, { root: schema, open: [], left: { schemas: mostSchemas }, param });
 
 /** An object of which nothing is said. */
 export const isEmptyObject = ({ type, properties, ...others }: JsonObject): boolean =>

@@ -7,10 +7,10 @@ import { isEmptyObject, toOpenApiSchema } from './google-schema.ts';
 import { objectOf, objectsIn, textOf } from './json-values.ts';
 import { refuse, refuseValue } from './openai-draft.ts';
 
-function parametersOf({ abilities }: GeminiDraft, schema: JsonValue | undefined): JsonObject {
+function parametersOf({ abilities }: GeminiDraft, schema: JsonValue | undefined, param: string): JsonObject {
   if (!isJsonObject(schema) || Object.keys(schema).length === 0) return {};
   if (abilities.jsonSchema) return { parametersJsonSchema: schema };
-  return isEmptyObject(schema) ? {} : { parameters: toOpenApiSchema(schema) };
+  return isEmptyObject(schema) ? {} : { parameters: toOpenApiSchema(schema, param) };
 }
 
 function declaration(draft: GeminiDraft, declared: JsonObject, position: number): JsonObject {
@@ -19,7 +19,7 @@ function declaration(draft: GeminiDraft, declared: JsonObject, position: number)
   return {
     name: declared.name,
     ...(description === '' ? {} : { description }),
-    ...parametersOf(draft, declared.parameters),
+    ...parametersOf(draft, declared.parameters, `tools[${position}].function.parameters`),
   };
 }
 
@@ -95,7 +95,3 @@ export function writeTools(draft: GeminiDraft): void {
   if (own.length > 0) draft.body.tools = own;
   Object.assign(draft.toolConfig, objectOf(draft.value('toolConfig')));
 }
-
-/** Do the tools of the request hold a function? */
-export const hasFunctions = ({ body }: GeminiDraft): boolean =>
-  objectsIn(body.tools).some(({ functionDeclarations }) => objectsIn(functionDeclarations).length > 0);

@@ -400,12 +400,14 @@ t.test('asks for JSON, by a schema in the form that the model knows', (t) => {
   t.end();
 });
 
-t.test('asks for JSON in words where a form cannot stand beside functions', (t) => {
+t.test('asks for JSON in words where a form cannot stand beside tools', (t) => {
   t.match(config({ ...format, tools: [clock] }), { responseJsonSchema: schema }, 'it can from version 3 on');
   const older = written({ ...format, tools: [clock] }, named('gemini-2.5-flash'));
   t.equal(at(older.body, 'generationConfig', 'responseMimeType'), undefined);
   t.match(at(older.body, 'systemInstruction', 'parts', 0, 'text'), /JSON.*"integer"/s);
   t.same(older.dropped, ['response_format(json_schema->instruction)']);
+  const searching = { response_format: { type: 'json_object' }, web_search_options: {} };
+  t.same(written(searching, named('gemini-2.5-pro')).dropped, ['response_format(json_object->instruction)']);
   t.end();
 });
 

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { isEmptyObject, toOpenApiSchema } from '../../providers/google-schema.ts';
 import type { JsonObject } from '../../src/contract/json.ts';
+import { thrownBy } from '../support/json-at.ts';
 
 const cases: Record<string, [JsonObject, JsonObject]> = {
   'types in capitals': [
@@ -83,11 +84,46 @@ const cases: Record<string, [JsonObject, JsonObject]> = {
 for (const [name, [schema, expected]] of Object.entries(cases)) {
   t.test(`writes ${name}`, (t) => {
     const before = structuredClone(schema);
-    t.same(toOpenApiSchema(schema), expected);
+    t.same(toOpenApiSchema(schema, 'tools[0]'), expected);
     t.same(schema, before, 'the schema itself is untouched');
     t.end();
   });
 }
+
+t.test('writes two references that must both hold', (t) => {
+  const schema = {
+    allOf: [{ $ref: '#/$defs/a' }, { $ref: '#/$defs/b' }],
+    $defs: {
+      a: { type: 'object', properties: { a: { type: 'string' } }, required: ['a'] },
+      b: { type: 'object', properties: { b: { $ref: '#/$defs/a' } } },
+    },
+  };
+  const a = { type: 'OBJECT', properties: { a: { type: 'STRING' } }, required: ['a'] };
+  t.same(toOpenApiSchema(schema, 'x'), {
+    type: 'OBJECT',
+    properties: { a: { type: 'STRING' }, b: { type: 'OBJECT' } },
+    required: ['a'],
+  });
+  t.same(toOpenApiSchema({ ...schema, allOf: [{ $ref: '#/$defs/b' }] }, 'x'), { type: 'OBJECT', properties: { b: a } });
+  t.end();
+});
+
+t.test('refuses a schema that grows without measure, and ends one that goes round', (t) => {
+  const levels = Array.from({ length: 40 }, (_, level) => {
+    const next = { $ref: `#/$defs/d${level + 1}` };
+    return [`d${level}`, { type: 'object', properties: { one: next, other: next } }] as const;
+  });
+  const bomb = { $ref: '#/$defs/d0', $defs: Object.fromEntries(levels) };
+  t.match(
+    thrownBy(() => toOpenApiSchema(bomb, 'tools[0]')),
+    { status: 400, param: 'tools[0]' },
+  );
+  const both = { allOf: [{ $ref: '#/$defs/a' }, { $ref: '#/$defs/a' }] };
+  t.same(toOpenApiSchema({ ...both, $defs: { a: both } }, 'x'), { type: 'OBJECT' });
+  const chain = Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`c${at}`, { $ref: `#/$defs/c${at + 1}` }]));
+  t.same(toOpenApiSchema({ $ref: '#/$defs/c0', $defs: chain }, 'x'), { type: 'OBJECT' });
+  t.end();
+});
 
 t.test('knows an object of which nothing is said', (t) => {
   for (const schema of [{}, { type: 'object' }, { type: 'object', properties: {}, additionalProperties: false }]) {
