@@ -9,7 +9,8 @@ import { type DatabaseLog, openDatabase } from '../platform/postgres.ts';
 const attemptMs = 2_000;
 const longestPauseMs = 1_000;
 
-export async function awaitDatabase(url: string, log: DatabaseLog): Promise<void> {
+/** Resolves with whether it answers; false only when it was told to stop waiting, at the latest after one more attempt. */
+export async function awaitDatabase(url: string, log: DatabaseLog, signal: AbortSignal): Promise<boolean> {
   const { db, close } = await openDatabase<Record<string, never>>({
     url,
     dataDirectory: '',
@@ -19,23 +20,36 @@ export async function awaitDatabase(url: string, log: DatabaseLog): Promise<void
     log,
   });
   try {
-    await untilAnswered(db, log);
+    return await untilAnswered(db, log, signal);
   } finally {
     await close();
   }
 }
 
-async function untilAnswered(db: Kysely<Record<string, never>>, log: DatabaseLog): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
+async function untilAnswered(
+  db: Kysely<Record<string, never>>,
+  log: DatabaseLog,
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (let attempt = 1; !signal.aborted; attempt += 1) {
     try {
       await sql`select 1`.execute(db);
       if (attempt > 1) log.info({ attempts: attempt }, 'the database answers');
-      return;
+      return true;
     } catch (error) {
       if (!isAway(error)) throw error;
       if (attempt === 1) log.warn({ err: error }, 'the database does not answer yet: the start waits for it');
     }
-    await delay(longestPauseMs * (0.5 + Math.random() / 2));
+    await pause(longestPauseMs * (0.5 + Math.random() / 2), signal);
+  }
+  return false;
+}
+
+async function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(durationMs, undefined, { signal });
+  } catch {
+    // Aborted: the pause is over.
   }
 }
 

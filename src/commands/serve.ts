@@ -5,9 +5,11 @@ import { generateApiKey } from '../auth/api-key.ts';
 import { loadConfig } from '../config/load.ts';
 import type { GatewayConfig } from '../config/types.ts';
 import type { Price } from '../contract/flow.ts';
+import { openWaitingServer, type WaitingServer } from '../http/waiting-server.ts';
 import { createLogger, type Logger } from '../platform/logger.ts';
 import { collectProcessMetrics } from '../platform/metrics.ts';
 import { holdSingleReplicaLock } from '../platform/postgres.ts';
+import { createUuidSource } from '../platform/uuid.ts';
 import { listKeys } from '../store/api-keys.ts';
 import { insertPriceVersions } from '../store/price-versions.ts';
 import { awaitDatabase } from './await-database.ts';
@@ -34,47 +36,66 @@ export const serve: Command = {
       isPretty: config.environment === 'development' && process.stdout.isTTY,
     });
     for (const warning of config.warnings) log.warn({ warning }, 'configuration');
-    if (config.databaseUrl !== null) await awaitDatabase(config.databaseUrl.reveal(), log);
-    const store = await openStore(config, { log });
-    const releaseReplica = await holdAlone(config, log);
-    const { pools, close: closePools } = await openPools(config, log);
+    // From here on, so that none is lost: the first process of a container hears no signal that it does not listen to.
+    const stopping = firstSignal();
+    const waiting = await openWaiting(config);
     try {
-      const jobsDb = pools?.jobs ?? store.db;
-      await makePartitions(jobsDb, log);
-      await insertPriceVersions(jobsDb, namedPrices(config));
-      const firstKey = await issueKeys(config, store);
-      const app = await createApp({
-        config,
-        database: store,
-        ...(pools === null ? {} : { pools }),
-        pepper: store.pepper,
-        secret: store.secret,
-        log,
-      });
-      collectProcessMetrics(app.metrics);
-      const stopUpkeep = startUpkeep({ config, store, db: jobsDb, app, log });
-      await app.server.listen({
-        host: config.host,
-        port: config.port,
-        listenTextResolver: (url) => `listening at ${url}`,
-      });
-      announce(config, app, { firstKey, io, log });
-      const signal = await firstSignal();
-      log.info({ signal }, 'stopping');
-      onSecondSignal(() => process.exit(1));
-      const upkeepStopped = stopUpkeep();
-      await app.close(config.environment === 'production' ? drainInProduction : drainInDevelopment);
-      await upkeepStopped;
+      if (config.databaseUrl === null || (await awaitDatabase(config.databaseUrl.reveal(), log, stopping.signal)))
+        await runGateway(config, { io, log, stopping, waiting });
       log.info({}, 'stopped');
     } finally {
-      await releaseReplica();
-      await closePools();
-      await store.close();
+      await waiting?.close();
       flush();
     }
     return 0;
   },
 };
+
+/** Only a database server can keep the start waiting. */
+async function openWaiting({ databaseUrl, host, port }: GatewayConfig): Promise<WaitingServer | null> {
+  return databaseUrl === null ? null : openWaitingServer({ host, port, createRequestId: createUuidSource() });
+}
+
+type Start = { io: CommandIo; log: Logger; stopping: Stopping; waiting: WaitingServer | null };
+
+/** Resolves when it has ended in order. */
+async function runGateway(config: GatewayConfig, { io, log, stopping, waiting }: Start): Promise<void> {
+  const store = await openStore(config, { log });
+  const releaseReplica = await holdAlone(config, log);
+  const { pools, close: closePools } = await openPools(config, log);
+  try {
+    const jobsDb = pools?.jobs ?? store.db;
+    await makePartitions(jobsDb, log);
+    await insertPriceVersions(jobsDb, namedPrices(config));
+    const firstKey = await issueKeys(config, store);
+    const app = await createApp({
+      config,
+      database: store,
+      ...(pools === null ? {} : { pools }),
+      pepper: store.pepper,
+      secret: store.secret,
+      log,
+    });
+    collectProcessMetrics(app.metrics);
+    const stopUpkeep = startUpkeep({ config, store, db: jobsDb, app, log });
+    await waiting?.close();
+    await app.server.listen({
+      host: config.host,
+      port: waiting?.port ?? config.port,
+      listenTextResolver: (url) => `listening at ${url}`,
+    });
+    announce(config, app, { firstKey, io, log });
+    log.info({ signal: await stopping.name }, 'stopping');
+    onSecondSignal(() => process.exit(1));
+    const upkeepStopped = stopUpkeep();
+    await app.close(config.environment === 'production' ? drainInProduction : drainInDevelopment);
+    await upkeepStopped;
+  } finally {
+    await releaseReplica();
+    await closePools();
+    await store.close();
+  }
+}
 
 /** Each price once, under the version that rows will name. */
 function namedPrices({ catalogue }: GatewayConfig): readonly { version: string; price: Price }[] {
@@ -138,11 +159,16 @@ function modelToTry(config: GatewayConfig): string {
   return (models.findLast(isFree) ?? models[0])?.id ?? 'provider/model';
 }
 
-function firstSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
+type Stopping = { name: Promise<NodeJS.Signals>; signal: AbortSignal };
+
+function firstSignal(): Stopping {
+  const controller = new AbortController();
+  const name = new Promise<NodeJS.Signals>((resolve) => {
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
   });
+  void name.then(() => controller.abort());
+  return { name, signal: controller.signal };
 }
 
 function onSecondSignal(exit: () => void): void {

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import t from 'tap';
+import { findFreePort } from '../../scripts/server-process.ts';
 import { generateApiKey } from '../../src/auth/api-key.ts';
 import { openRedis } from '../../src/platform/redis.ts';
+import { openFaultProxy } from '../faults/fault-proxy.ts';
 import { createTestDatabase, silentLog } from '../support/database.ts';
 import { completion, sendJson, startUpstream } from '../support/upstream.ts';
 
@@ -116,6 +118,57 @@ t.test('with Postgres, Redis and a provider it relays, and the row is in Postgre
   const rows = await database.db.selectFrom('usage_events').selectAll().execute();
   t.equal(rows.length, 1, 'also when the process ends at once');
   t.match(rows[0], { status: 'ok', prompt_tokens: 9, completion_tokens: 3 });
+});
+
+/** A gateway whose stores are both away, as soon as its port answers. */
+async function startWithoutStores(t: Tap) {
+  const database = await createTestDatabase(t);
+  const stores = [await openFaultProxy(t, database.url, 5432), await openFaultProxy(t, redisUrlOf(9), 6379)];
+  for (const store of stores) store.setMode('refuse');
+  const port = await findFreePort();
+  const running = start(t, {
+    TOLLGATE_DATA: temporaryFolder(t),
+    DATABASE_URL: stores[0]?.url ?? '',
+    REDIS_URL: stores[1]?.url ?? '',
+    TOLLGATE_SECRET: 'a-secret-for-tests-of-32-characters',
+    PORT: String(port),
+  });
+  const ask = async (path: string): Promise<Response | null> =>
+    fetch(`http://127.0.0.1:${port}${path}`).catch(() => null);
+  while ((await ask('/healthz')) === null) {
+    if (running.child.exitCode !== null) throw new Error(`it ended: ${running.stderr()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return { running, stores, ask };
+}
+
+t.test('without its stores it is alive and not ready, and it serves as soon as they are there', async (t) => {
+  const { running, stores, ask } = await startWithoutStores(t);
+  t.equal((await ask('/healthz'))?.status, 200);
+  t.equal((await ask('/readyz'))?.status, 503);
+  const refused = await ask('/v1/models');
+  t.match(
+    { status: refused?.status, retryAfter: refused?.headers.get('retry-after') },
+    { status: 503, retryAfter: '1' },
+  );
+  t.match(await refused?.json(), { error: { code: 'auth_unavailable' } });
+  for (const store of stores) store.setMode('pass');
+  const thereAtMs = performance.now();
+  while ((await ask('/readyz'))?.status !== 200) {
+    if (running.child.exitCode !== null) throw new Error(`it ended: ${running.stderr()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.comment(`ready ${Math.round(performance.now() - thereAtMs)} ms after its stores`);
+  t.equal((await ask('/v1/models'))?.status, 401, 'the gateway itself answers');
+  t.equal(await stop(running), 0);
+});
+
+t.test('told to stop while it waits for its stores, it ends', async (t) => {
+  const { running } = await startWithoutStores(t);
+  const toldAtMs = performance.now();
+  t.equal(await stop(running), 0);
+  t.comment(`ended after ${Math.round(performance.now() - toldAtMs)} ms`);
+  t.match(running.stdout(), /"msg":"stopped"/);
 });
 
 t.test('a stream that runs when the process is told to stop is whole, and its row is written', async (t) => {
