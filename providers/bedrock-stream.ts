@@ -167,7 +167,7 @@ export class BedrockStreamTranslator implements StreamTranslator {
   }
 
   #stop(body: JsonObject): void {
-    this.#stopReason = textOf(body.stopReason) || 'end_turn';
+    this.#stopReason = textOf(body.stopReason);
     Object.assign(this.#extras, extras(body));
     if (isErrorFinish(this.#stopReason, this.#outputCharacters > 0)) this.#failure = brokenOff();
   }

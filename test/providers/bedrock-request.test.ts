@@ -1,6 +1,7 @@
 /** What becomes of a Chat Completions body at Bedrock, rule by rule. Spec: fidelity 5.4 and 10, BR. */
 import t from 'tap';
 import { bedrock } from '../../providers/bedrock.ts';
+import type { ModelAbilities, ModelSpec } from '../../src/contract/flow.ts';
 import type { JsonObject } from '../../src/contract/json.ts';
 import type { Asset, ChatEndpoint, RequestRewrite } from '../../src/contract/provider.ts';
 import { at, parseObject, textAt, thrownBy } from '../support/json-at.ts';
@@ -9,6 +10,22 @@ const chat = bedrock.endpoints.chat as ChatEndpoint;
 const sonnet = 'us.anthropic.claude-sonnet-4-5-20250929-v1:0';
 const newest = 'global.anthropic.claude-next-v1';
 const nova = 'us.amazon.nova-lite-v1:0';
+
+/** As the catalogue would have it. */
+const known = (abilities: ModelAbilities, maxOutputTokens = 0): ModelSpec => ({
+  id: 'bedrock/m',
+  providerId: 'bedrock',
+  upstreamModel: 'm',
+  name: 'm',
+  contextTokens: 200_000,
+  maxOutputTokens,
+  inputModalities: ['text'],
+  outputModalities: ['text'],
+  supportedParameters: [],
+  price: null,
+  abilities,
+  created: 0,
+});
 
 function write(model: string, body: JsonObject, assets?: ReadonlyMap<string, Asset>): RequestRewrite {
   const whole = { model: 'm', messages: [{ role: 'user', content: 'hi' }], ...body };
@@ -77,6 +94,7 @@ t.test('gives images and documents as bytes in the formats that Converse names',
     ]);
   }
   t.same(blocksOf(file('AAAA', '')), [{ document: { name: 'document', format: 'pdf', source: { bytes: 'AAAA' } } }]);
+  t.match(blocksOf(file('DATA:text/plain,a%20b')), [{ document: { format: 'txt', source: { bytes: 'YSBi' } } }]);
   t.match(blocksOf(file('data:text/plain,a%20b')), [{ document: { source: { bytes: 'YSBi' } } }]);
   t.match(blocksOf(image('data:application/pdf;base64,AAAA')), [{ document: { format: 'pdf' } }]);
   t.end();
@@ -167,12 +185,18 @@ t.test('c81 leaves out what says nothing, and never sends a block or a result wi
       },
       { role: 'assistant', content: null, tool_calls: [call('a')] },
       { role: 'tool', tool_call_id: 'a', content: [] },
+      { role: 'tool', tool_call_id: 'a', content: ' \n' },
     ],
   });
   t.same(body.messages, [
     { role: 'user', content: [{ text: 'hi' }, { text: 'there' }] },
     { role: 'assistant', content: [{ toolUse: { toolUseId: 'a', name: 'f', input: {} } }] },
-    { role: 'user', content: [{ toolResult: { toolUseId: 'a', content: [{ text: '(no output)' }] } }] },
+    {
+      role: 'user',
+      content: Array.from({ length: 2 }, () => ({
+        toolResult: { toolUseId: 'a', content: [{ text: '(no output)' }] },
+      })),
+    },
   ]);
   t.equal(body.system, undefined);
   t.end();
@@ -190,6 +214,7 @@ t.test('puts results first, with what they hold, and says a failure only when th
         content: [image('data:image/png;base64,AAAA'), { type: 'text', text: 'y' }],
       },
       { role: 'tool', tool_call_id: 'a', content: 'broken', is_error: true },
+      { role: 'tool', tool_call_id: 'a', content: 'mended', is_error: false },
     ],
   });
   t.same(at(body, 'messages', 2, 'content'), [
@@ -200,6 +225,7 @@ t.test('puts results first, with what they hold, and says a failure only when th
       },
     },
     { toolResult: { toolUseId: 'a', content: [{ text: 'broken' }], status: 'error' } },
+    { toolResult: { toolUseId: 'a', content: [{ text: 'mended' }] } },
     { text: 'wait' },
   ]);
   t.same(at(body, 'toolConfig', 'tools', 0, 'toolSpec', 'name'), 'f', 'the history needs its tools declared');
@@ -224,6 +250,8 @@ t.test('writes the choice of a tool, and leaves the tools out for none', (t) => 
   t.equal((at(kept.body, 'toolConfig', 'tools') as unknown[]).length, 2, 'the history calls them');
   t.equal(at(kept.body, 'toolConfig', 'toolChoice'), undefined);
   t.same(kept.dropped, ['tool_choice(none->auto)']);
+  const legacy = write(sonnet, { messages: called, functions: [{ name: 'f' }], function_call: 'none' });
+  t.same(legacy.dropped, ['function_call(none->auto)']);
   t.same(write(sonnet, { messages: called }).dropped, [], 'tools that were not offered are no choice');
   t.same(write('us.meta.llama4-maverick-17b-instruct-v1:0', { tools, tool_choice: 'required' }), {
     body: {
@@ -267,6 +295,9 @@ t.test('answers by a schema natively, or by a tool that must be called', (t) => 
     t.same(at(body, 'toolConfig', 'toolChoice'), { tool: { name: 'json' } });
   }
   t.match(at(sent(nova, { response_format: { type: 'json_object' } }), 'system', 0), { text: /JSON/ });
+  const thinking = write('us.anthropic.claude-3-7-sonnet-20250219-v1:0', { response_format, reasoning_effort: 'low' });
+  t.same(at(thinking.body, 'toolConfig', 'toolChoice'), { tool: { name: 'json' } });
+  t.same(thinking.dropped, ['reasoning_effort'], 'forced to call, it cannot think');
   t.end();
 });
 
@@ -371,6 +402,7 @@ t.test('writes sampling as the family takes it', (t) => {
     body: { inferenceConfig: { temperature: 1 }, additionalModelRequestFields: { top_k: 5 } },
     dropped: ['temperature(1.7->1)', 'top_p'],
   });
+  t.same(write('us.anthropic.claude-opus-4-6-v1', knobs).dropped, ['temperature(1.7->1)']);
   t.same(write(newest, knobs).dropped, ['temperature', 'top_p', 'top_k']);
   t.same(sent(newest, { stop: 'a' }).inferenceConfig, { stopSequences: ['a'] });
   t.end();
@@ -423,5 +455,37 @@ t.test("knows what each Claude can do by its family's name, and takes an unknown
   }
   t.same(write('anthropic.claude-opus-5-v1', { reasoning_effort: 'none' }).dropped, [], 'it can stop');
   t.same(write('anthropic.claude-fable-5', { reasoning_effort: 'none' }).dropped, ['reasoning_effort(none->low)']);
+  t.end();
+});
+
+t.test('believes the catalogue before the name', (t) => {
+  const asked = (upstreamModel: string, body: JsonObject, abilities: ModelAbilities, maxOutputTokens?: number) => {
+    const whole = { messages: [{ role: 'user', content: 'hi' }], ...body };
+    const change = chat.request(whole, { upstreamModel, model: known(abilities, maxOutputTokens) });
+    return { sent: 'body' in change ? change.body : {}, dropped: change.dropped };
+  };
+  const llama = 'us.meta.llama4-scout-17b-instruct-v1:0';
+  const forced = { tools: [tool('f')], tool_choice: 'required' };
+  t.same(asked(llama, forced, { forcedTool: 'accepted' }).dropped, []);
+  t.same(
+    asked(sonnet, { ...forced, temperature: 0.5, top_p: 0.5 }, { sampling: 'both', forcedTool: 'never' }).dropped,
+    ['tool_choice(required->auto)'],
+  );
+  t.same(asked(sonnet, { reasoning_effort: 'low' }, {}, 20_000).sent.inferenceConfig, { maxTokens: 20_000 });
+  t.same(asked(llama, { max_tokens: 9000 }, {}, 8192), {
+    sent: { messages: [{ role: 'user', content: [{ text: 'hi' }] }], inferenceConfig: { maxTokens: 8192 } },
+    dropped: ['max_tokens(9000->8192)'],
+  });
+  const late = { messages: ['user', 'system'].map((role) => ({ role, content: role })) };
+  for (const model of [newest, llama]) {
+    const { messages, system } = asked(model, late, { inlineSystem: true }).sent;
+    t.same([messages, system], [[{ role: 'user', content: [{ text: 'user' }] }], [{ text: 'system' }]], 'never inside');
+  }
+  t.end();
+});
+
+t.test('says nothing of what asks for nothing', (t) => {
+  const idle = { n: 1, store: false, presence_penalty: 0, logit_bias: {}, parallel_tool_calls: true, seed: null };
+  t.same(write(sonnet, { ...idle, tools: [tool('f')] }).dropped, []);
   t.end();
 });

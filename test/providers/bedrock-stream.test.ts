@@ -62,6 +62,18 @@ t.test('c121 ends once both the reason and the figures are there, in whichever o
   t.equal(translator.outputCharacters, 1);
   t.same(streamFaults(out, true), []);
   t.same(translator.end(), [], 'the tail comes once');
+  const late = run([
+    start,
+    delta(0, { text: 'x' }),
+    stop('end_turn'),
+    metadata,
+    delta(1, { text: 'y' }),
+    ['metadata', {}],
+  ]);
+  t.equal(sumChoices(chunksOf(late.out)).get(0)?.text, 'x', 'what comes after the end is not heard');
+  const twice = run([start, metadata, ['metadata', { metrics: {} }], stop('')]);
+  t.match(twice.translator.usage(), { promptTokens: 7 }, 'figures stand until there are others');
+  t.equal(sumChoices(chunksOf(twice.out)).get(0)?.finish, 'stop', 'an end without a reason is one');
   t.end();
 });
 
@@ -133,9 +145,18 @@ t.test('c51 gives encrypted reasoning as one block, whatever pieces it came in',
   const blocks = ({ deltas }: Run): unknown[] => deltas.flatMap((said) => objects(said.thinking_blocks));
   t.same(blocks(run([start, delta(0, piece('h')), delta(0, piece('idden')), close(0), stop('end_turn')])), [block]);
   t.same(blocks(run([start, delta(0, piece('hidden')), stop('end_turn')])), [block], 'without an end of the block');
+  const opaque = { reasoningContent: { redactedContent: 'not.base64' } };
+  t.match(blocks(run([start, delta(0, opaque), close(0), stop('end_turn')])), [{ data: 'not.base64' }], 'as it came');
   const shown = at(messageOf([{ reasoningContent: { redactedContent: block.data } }]) as JsonObject, 'message');
   t.same(at(shown, 'thinking_blocks'), [block]);
   t.equal(at(shown, 'reasoning_content'), undefined);
+  t.end();
+});
+
+t.test('opens a block anew whose number comes again', (t) => {
+  const thought = (text: string): Event[] => [delta(0, { reasoningContent: { text } }), close(0)];
+  const { deltas } = run([start, ...thought('a'), ...thought('b'), stop('end_turn')]);
+  t.same(deltas.slice(1, 3), [{ reasoning_content: 'a' }, { reasoning_content: 'b' }]);
   t.end();
 });
 
@@ -284,6 +305,9 @@ t.test('adds up what came from the cache and went into it', (t) => {
     cacheWriteTokens: 36,
     longCacheWriteTokens: 30,
   });
+  t.match(read({ inputTokens: 3, outputTokens: 1, cacheWriteInputTokens: 20, cacheDetails }), {
+    longCacheWriteTokens: 20,
+  });
   t.equal(read({ inputTokens: -1, outputTokens: 1 }), null);
   t.equal(read({ inputTokens: 1 }), null);
   t.equal(chat.usage({}), null);
@@ -335,6 +359,7 @@ t.test('takes the type of a failure from its header, from its body, or from its 
   t.equal(kind(404, { message: 'x' }, 'UnknownOperationException'), 'upstreamBadReply');
   t.equal(kind(503, { message: 'x' }, 'SomethingNewException'), 'upstreamOverloaded');
   t.equal(bedrock.mapError(403, undefined).kind, 'upstreamAuthentication');
+  t.equal(bedrock.mapError(400, { Message: 'Bad field.' }).message, 'Bad field.');
   const quota = bedrock.mapError(400, { message: 'Account 123456789012 of arn:aws:iam::123456789012:role/x is odd.' });
   t.equal(quota.message, 'Account [redacted] of [redacted] is odd.');
   t.end();
