@@ -27,7 +27,15 @@ const converse = {
   stopReason: 'end_turn',
   usage: { inputTokens: 9, outputTokens: 3, totalTokens: 12 },
 };
+const candidates = {
+  candidates: [{ content: { role: 'model', parts: [{ text: 'x' }] }, finishReason: 'STOP', index: 0 }],
+  usageMetadata: { promptTokenCount: 9, candidatesTokenCount: 3, totalTokenCount: 12 },
+};
 const upstream = await startUpstream(t, (request, response) => {
+  if (request.path.includes(':generateContent')) {
+    sendJson(response, candidates);
+    return;
+  }
   if (request.path.endsWith('/converse')) sendJson(response, converse);
   else sendJson(response, request.path.endsWith('/messages') ? message : completion('x'));
 });
@@ -41,6 +49,7 @@ const kinds: ProviderAdapter[] = [
   createDeclaredProvider({ id: 'house', dialect: 'openai-compat', baseUrl: upstream.url }),
   registry.anthropic,
   registry.bedrock,
+  registry.google,
 ];
 const gateway = await startGateway(t, {
   yaml: `providers: { house: { dialect: openai-compat, base_url: "${upstream.url}", allow_private: true } }`,
