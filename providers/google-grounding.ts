@@ -2,11 +2,11 @@
 import type { JsonObject, JsonValue } from '../src/contract/json.ts';
 import { objectOf, objectsIn, textOf } from './json-values.ts';
 
+type Answer = { content: string; bytes: Buffer };
 type Span = { start_index: number; end_index: number };
 
 /** Gemini counts bytes of UTF-8; the chat surface counts UTF-16 units of the whole content. */
-function spanOf(segment: JsonObject, content: string): Span {
-  const bytes = Buffer.from(content);
+function spanOf(segment: JsonObject, { content, bytes }: Answer): Span {
   const unitsBefore = (offset: JsonValue | undefined): number =>
     typeof offset === 'number' ? bytes.subarray(0, offset).toString().length : 0;
   const span = { start_index: unitsBefore(segment.startIndex), end_index: unitsBefore(segment.endIndex) };
@@ -26,25 +26,26 @@ function citation(source: JsonObject, span: Span): JsonObject[] {
 const sourceOf = (chunk: JsonObject | undefined): JsonObject =>
   objectOf(chunk?.web ?? chunk?.maps ?? chunk?.retrievedContext);
 
-function fromGrounding(metadata: JsonObject, content: string): JsonObject[] {
+function fromGrounding(metadata: JsonObject, answer: Answer): JsonObject[] {
   const chunks = objectsIn(metadata.groundingChunks);
   const supports = objectsIn(metadata.groundingSupports);
   if (supports.length === 0) {
-    const whole = { start_index: 0, end_index: content.length };
+    const whole = { start_index: 0, end_index: answer.content.length };
     return chunks.flatMap((chunk) => citation(sourceOf(chunk), whole));
   }
   return supports.flatMap(({ segment, groundingChunkIndices: indices }) => {
-    const span = spanOf(objectOf(segment), content);
+    const span = spanOf(objectOf(segment), answer);
     return (Array.isArray(indices) ? indices : []).flatMap((index) => citation(sourceOf(chunks[Number(index)]), span));
   });
 }
 
 export function annotationsOf(candidate: JsonObject, content: string): JsonObject[] {
   const { citations, citationSources } = objectOf(candidate.citationMetadata);
+  const answer = { content, bytes: Buffer.from(content) };
   return [
-    ...fromGrounding(objectOf(candidate.groundingMetadata), content),
+    ...fromGrounding(objectOf(candidate.groundingMetadata), answer),
     ...[...objectsIn(citations), ...objectsIn(citationSources)].flatMap((source) =>
-      citation(source, spanOf(source, content)),
+      citation(source, spanOf(source, answer)),
     ),
   ];
 }

@@ -90,10 +90,12 @@ export type Restored = {
 export function restoreThoughts(message: JsonObject, text: readonly Part[]): Restored {
   const blocks = objectsIn(message.thinking_blocks);
   const signed = signedTexts(blocks);
-  const hasForeign = blocks.some((block) => block.format !== format && block.signature !== undefined);
+  const hasForeign = blocks.some(
+    (block) => block.format !== format && (block.signature !== undefined || block.type === 'redacted_thinking'),
+  );
   if (signed.length > 0) return { parts: sign(text, signed), hasForeign };
   const told = textOf(message.reasoning_content) || textOf(message.reasoning);
-  const thoughts = told || blocks.map((block) => textOf(block.thinking)).join('');
-  const isHidden = blocks.some(({ type }) => type === 'redacted_thinking');
-  return { parts: [...thoughtPart(thoughts), ...text], hasForeign: hasForeign || isHidden };
+  const details = objectsIn(message.reasoning_details).map(({ text: thought }) => textOf(thought));
+  const thoughts = told || [...blocks.map((block) => textOf(block.thinking)), ...details].join('');
+  return { parts: [...thoughtPart(thoughts), ...text], hasForeign };
 }

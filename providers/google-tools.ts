@@ -23,14 +23,33 @@ function declaration(draft: GeminiDraft, declared: JsonObject, position: number)
   };
 }
 
+type Choice = {
+  /** One of OpenAI's words, or a choice of one tool. */
+  mode: JsonValue | undefined;
+  /** The only ones that may be called; null: all. */
+  names: readonly string[] | null;
+};
+
+function readChoice({ source }: GeminiDraft): Choice {
+  const asked = askedChoice(source);
+  const allowed = allowedTools(asked);
+  if (allowed === null) return { mode: asked, names: null };
+  return { mode: allowed.mode ?? 'auto', names: objectsIn(allowed.tools).map((tool) => textOf(calledName(tool))) };
+}
+
+/** Without the mode that checks calls, names can only narrow a call that is forced: the others are not offered. */
+const isHidden = (draft: GeminiDraft, { mode, names }: Choice, { name }: JsonObject): boolean =>
+  names !== null && mode === 'auto' && !draft.abilities.strictTools && !names.includes(textOf(name));
+
 type Offered = { functions: JsonObject[]; own: JsonObject[]; isStrict: boolean };
 
-function readTools(draft: GeminiDraft): Offered {
+function readTools(draft: GeminiDraft, choice: Choice): Offered {
   const offered: Offered = { functions: [], own: [], isStrict: false };
   for (const [position, tool] of askedTools(draft.source).entries()) {
     dropCacheMarks(draft, tool, `tools.${position}`);
     const declared = tool.function;
     if (isJsonObject(declared)) {
+      if (isHidden(draft, choice, declared)) continue;
       offered.functions.push(declaration(draft, declared, position));
       offered.isStrict ||= declared.strict === true && draft.abilities.strictTools;
     } else if (tool.type === undefined && tool.custom === undefined) {
@@ -60,31 +79,24 @@ function named(choice: JsonObject): JsonObject {
   return { mode: 'ANY', allowedFunctionNames: [textOf(calledName(choice))] };
 }
 
-function callingConfig(draft: GeminiDraft, { functions, isStrict }: Offered): JsonObject | null {
-  const asked = askedChoice(draft.source);
-  const allowed = allowedTools(asked);
-  const mode = allowed === null ? asked : (allowed.mode ?? 'auto');
+/** null: as the model does anyway. */
+function callingConfig({ abilities }: GeminiDraft, { mode, names }: Choice, isStrict: boolean): JsonObject | null {
   if (mode === 'none') return { mode: 'NONE' };
   if (isJsonObject(mode)) return named(mode);
-  const names = objectsIn(allowed?.tools).map((tool) => textOf(calledName(tool)));
-  const narrowed = allowed === null ? {} : { allowedFunctionNames: names };
+  const narrowed = names === null ? {} : { allowedFunctionNames: [...names] };
   if (mode === 'required') return { mode: 'ANY', ...narrowed };
-  if (allowed !== null && !draft.abilities.strictTools) {
-    // Without the mode that checks calls, names may only narrow a call that is forced.
-    functions.splice(0, functions.length, ...functions.filter(({ name }) => names.includes(textOf(name))));
-    return { mode: 'AUTO' };
-  }
-  if (allowed !== null || isStrict) return { mode: 'VALIDATED', ...narrowed };
+  if (isStrict || (names !== null && abilities.strictTools)) return { mode: 'VALIDATED', ...narrowed };
   return mode === undefined ? null : { mode: 'AUTO' };
 }
 
 /** Without a function to call the choice itself has no place. */
 export function writeTools(draft: GeminiDraft): void {
-  const offered = readTools(draft);
-  const { functions, own } = offered;
+  const choice = readChoice(draft);
+  const offered = readTools(draft, choice);
+  const { functions, own, isStrict } = offered;
   addSearch(draft, offered);
   if (functions.length > 0) {
-    const config = callingConfig(draft, offered);
+    const config = callingConfig(draft, choice, isStrict);
     if (config !== null) draft.toolConfig.functionCallingConfig = config;
   }
   // Both kinds at once must be asked for there, and cannot be asked for on Vertex.

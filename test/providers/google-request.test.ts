@@ -259,7 +259,11 @@ const block = { type: 'thinking', thinking: 'Hm.', signature: 'dGV4dA==', format
 t.test('puts thoughts and the signatures of text back where they were', (t) => {
   const answer = (message: JsonObject): JsonValue | undefined =>
     at(contents([user, { role: 'assistant', ...message }, user]), 1, 'parts');
-  t.same(answer({ content: 'yes', reasoning_content: 'Hm.' }), [{ text: 'Hm.', thought: true }, { text: 'yes' }]);
+  const plain = [{ text: 'Hm.', thought: true }, { text: 'yes' }];
+  const detail = { type: 'reasoning.text', text: 'Hm.' };
+  t.same(answer({ content: 'yes', reasoning_content: 'Hm.' }), plain);
+  t.same(answer({ content: 'yes', reasoning: 'Hm.' }), plain);
+  t.same(answer({ content: 'yes', reasoning_details: [detail] }), plain);
   t.same(
     answer({ content: 'yes and no', reasoning_content: 'Hm.', thinking_blocks: [{ ...block, content_offset: 3 }] }),
     [{ text: 'Hm.', thought: true }, { text: 'yes', thoughtSignature: 'dGV4dA==' }, { text: ' and no' }],
