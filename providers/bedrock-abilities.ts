@@ -14,13 +14,15 @@ export type ConverseModel = {
   /** Infinity: not known. */
   maxOutputTokens: number;
   effortForm: EffortForm;
+  /** False: it can be made to call some tool, but none by its name. */
+  takesNamedTool: boolean;
   /** Where a cache point may stand. */
   cachePoints: 'everywhere' | 'not-in-tools' | 'nowhere';
   /** Members of `additionalModelRequestFields` that say `top_k`. */
   topK: (value: number) => { top_k: number } | { inferenceConfig: { topK: number } };
 };
 
-type Family = { name: RegExp; maxOutputTokens?: number; abilities: ModelAbilities };
+type Family = { name: RegExp; maxOutputTokens?: number; abilities: ModelAbilities; hasCache?: false };
 
 const older: ModelAbilities = { thinking: 'none', sampling: 'both', topK: true, jsonSchema: false, strictTools: false };
 const budget: ModelAbilities = { ...older, thinking: 'budget', canStopThinking: true, forcedTool: 'unless-thinking' };
@@ -28,7 +30,12 @@ const prefill = true;
 
 /** The first that fits; a Claude that none fits is taken for the newest. */
 const claudes: readonly Family[] = [
-  { name: /claude-(?:v\d|instant|3-(?:haiku|sonnet|opus))/, maxOutputTokens: 4096, abilities: { ...older, prefill } },
+  {
+    name: /claude-(?:v\d|instant|3-(?:haiku|sonnet|opus))/,
+    maxOutputTokens: 4096,
+    abilities: { ...older, prefill },
+    hasCache: false,
+  },
   { name: /claude-3-5/, maxOutputTokens: 8192, abilities: { ...older, prefill } },
   { name: /claude-(?:3-7-sonnet|sonnet-4-\d{8})/, maxOutputTokens: 64_000, abilities: { ...budget, prefill } },
   { name: /claude-opus-4-(?:1-)?\d{8}/, maxOutputTokens: 32_000, abilities: { ...budget, prefill } },
@@ -74,6 +81,8 @@ const choosesItself =
 const knowsSchemas =
   /(?:^|[./])(?:openai\.gpt-oss|qwen\.qwen3|minimax\.|moonshot(?:ai)?\.kimi|zai\.|google\.gemma-3|nvidia\.nemotron|deepseek\.v3|mistral\.(?:ministral|magistral|voxtral|mistral-large-3))/;
 
+const isMistral = /(?:^|[./])mistral\./;
+
 const flatTopK = (value: number): { top_k: number } => ({ top_k: value });
 
 function claude(target: AdapterTarget): ConverseModel {
@@ -88,7 +97,8 @@ function claude(target: AdapterTarget): ConverseModel {
     },
     maxOutputTokens: target.model?.maxOutputTokens || family?.maxOutputTokens || outputTokensOf(target),
     effortForm: 'claude',
-    cachePoints: 'everywhere',
+    takesNamedTool: true,
+    cachePoints: family?.hasCache === false ? 'nowhere' : 'everywhere',
     topK: flatTopK,
   };
 }
@@ -107,7 +117,8 @@ export function modelOf(target: AdapterTarget): ConverseModel {
     abilities: { ...unknown, ...known, ...own(target), inlineSystem: false },
     maxOutputTokens: target.model?.maxOutputTokens || Infinity,
     effortForm: name.includes('openai.gpt-oss') ? 'gpt-oss' : name.includes('amazon.nova-2') ? 'nova' : 'none',
-    cachePoints: isNova ? 'not-in-tools' : choosesItself.test(name) ? 'nowhere' : 'everywhere',
+    takesNamedTool: !isMistral.test(name),
+    cachePoints: isNova ? 'not-in-tools' : choosesItself.test(name) || isMistral.test(name) ? 'nowhere' : 'everywhere',
     topK: isNova ? (value) => ({ inferenceConfig: { topK: value } }) : flatTopK,
   };
 }

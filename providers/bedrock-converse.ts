@@ -65,8 +65,8 @@ function toTool(tool: JsonObject): JsonObject {
   };
 }
 
-export function toTools(tools: JsonValue | undefined): JsonObject[] {
-  return objectsIn(tools).flatMap(({ cache_control: mark, ...tool }) =>
+export function toTools(tools: readonly JsonObject[]): JsonObject[] {
+  return tools.flatMap(({ cache_control: mark, ...tool }) =>
     isJsonObject(mark) ? [toTool(tool), cachePoint(mark)] : [toTool(tool)],
   );
 }

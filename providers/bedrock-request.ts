@@ -113,7 +113,7 @@ function inferenceConfig(draft: MessagesDraft): JsonObject {
 }
 
 /** Converse knows no choice `none`: the tools are left out, unless the history calls them. */
-function toolConfig(draft: MessagesDraft): JsonObject {
+function toolConfig(draft: MessagesDraft, { takesNamedTool }: ConverseModel): JsonObject {
   const { tools, tool_choice: choice } = draft.body;
   const isForbidden = objectOf(choice).type === 'none';
   if (isForbidden && draft.calledTools.size === 0) return {};
@@ -122,10 +122,12 @@ function toolConfig(draft: MessagesDraft): JsonObject {
   if (isForbidden && isOffered) {
     draft.drop(`${draft.value('tool_choice') === undefined ? 'function_call' : 'tool_choice'}(none->auto)`);
   }
-  const toolChoice = toToolChoice(choice);
-  const written = toTools(tools);
-  if (written.length === 0) return {};
-  return { tools: written, ...(toolChoice === null ? {} : { toolChoice }) };
+  const { type, name } = objectOf(choice);
+  const isAlone = type === 'tool' && !takesNamedTool;
+  const offered = isAlone ? objectsIn(tools).filter((tool) => tool.name === name) : objectsIn(tools);
+  if (offered.length === 0) return {};
+  const toolChoice = toToolChoice(isAlone ? { type: 'any' } : choice);
+  return { tools: toTools(offered), ...(toolChoice === null ? {} : { toolChoice }) };
 }
 
 function limitCachePoints(draft: MessagesDraft, { cachePoints }: ConverseModel): void {
@@ -184,7 +186,7 @@ export function writeRequest(body: JsonObject, target: AdapterTarget, assets: As
   if (draft.system.length > 0) sent.system = toBlocks(draft.system);
   setAll(sent, source, {
     inferenceConfig: inferenceConfig(draft),
-    toolConfig: toolConfig(draft),
+    toolConfig: toolConfig(draft, model),
     outputConfig:
       format.schema === undefined ? {} : toOutputConfig(format, objectOf(formatOf(draft.source).json_schema)),
     additionalModelRequestFields: additionalFields(draft, model, foreign),

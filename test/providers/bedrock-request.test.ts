@@ -253,6 +253,10 @@ t.test('writes the choice of a tool, and leaves the tools out for none', (t) => 
   const legacy = write(sonnet, { messages: called, functions: [{ name: 'f' }], function_call: 'none' });
   t.same(legacy.dropped, ['function_call(none->auto)']);
   t.same(write(sonnet, { messages: called }).dropped, [], 'tools that were not offered are no choice');
+  const mistral = sent('eu.mistral.pixtral-large-2502-v1:0', { tools, tool_choice: tool('g') }).toolConfig;
+  t.match(mistral, { tools: [{ toolSpec: { name: 'g' } }], toolChoice: { any: {} } }, 'none can be named there');
+  t.equal((at(mistral as JsonObject, 'tools') as unknown[]).length, 1);
+  t.same(choice('required', 'mistral.mistral-large-2407-v1:0'), { any: {} });
   t.same(write('us.meta.llama4-maverick-17b-instruct-v1:0', { tools, tool_choice: 'required' }), {
     body: {
       messages: [{ role: 'user', content: [{ text: 'hi' }] }],
@@ -383,7 +387,15 @@ t.test('marks the cache behind the marked, at most four times, and only where th
   const onNova = write(nova, two);
   t.same(onNova.dropped, ['cache_control']);
   t.same(at(onNova.body, 'toolConfig', 'tools', 1), undefined);
-  t.notMatch(JSON.stringify(write('us.meta.llama4-scout-17b-instruct-v1:0', marked).body), /cache/);
+  for (const model of [
+    'us.meta.llama4-scout-17b-instruct-v1:0',
+    'mistral.magistral-small-2509',
+    'anthropic.claude-v2:1',
+  ]) {
+    const { body, dropped } = write(model, two);
+    t.notMatch(JSON.stringify(body), /cache/, model);
+    t.same(dropped, ['cache_control']);
+  }
   const onImage = { ...image('data:image/png;base64,AAAA'), prompt_cache_breakpoint: { mode: 'explicit' } };
   t.same(blocksOf(onImage), [{ image: { format: 'png', source: { bytes: 'AAAA' } } }, point]);
   t.end();
