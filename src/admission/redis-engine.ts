@@ -13,6 +13,7 @@ import { everyInterval, type Every } from './clock.ts';
 import { createOwnLeases, type Shard } from './own-leases.ts';
 import { createReaper } from './reaper.ts';
 import { defaultKeyPrefix, openLeasesKey, shardOfAccount, usageStreamKey } from './redis-keys.ts';
+import { watchRunId } from './run-id-watch.ts';
 import { watchRedisServer, type ServerWatch } from './redis-server-watch.ts';
 import { createReplayRing } from './replay-ring.ts';
 import { createSettlementQueue } from './settlement-queue.ts';
@@ -91,7 +92,7 @@ const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
 
-type WatchedShard = Shard & { server: ServerWatch; silence: Silence };
+type WatchedShard = Shard & { server: ServerWatch; silence: Silence; stopRunIdWatch: () => void };
 
 export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   const { limiter, background, sink, log, keyPrefix = defaultKeyPrefix, shards: shardCount = 1 } = options;
@@ -152,6 +153,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
       onRestart: () => void assertAgain(index),
       onAnswer: () => silence.answered(),
     });
+    const stopRunIdWatch = watchRunId(limiter, { key, every, onChange: () => void replayToNewServer(index) });
     const header = (): readonly string[] => [gateOf(server), ...settings, randomUUID()];
     const common = { script, key, header, nowMs, onIncarnation };
     const sayOpen = (connection: string) => () =>
@@ -165,6 +167,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     return {
       server,
       silence,
+      stopRunIdWatch,
       limiter: createTickBatcher({
         ...common,
         redis: limiter,
@@ -202,6 +205,12 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   }
 
   const replay = (shard: Shard): Promise<boolean> => ring.replay(shard.limiter, shard.background);
+
+  /** By the connection that saw it: the other one may still be at the old server, whose answers are worth nothing. */
+  async function replayToNewServer(index: number): Promise<void> {
+    const shard = shards[index];
+    if (shard !== undefined) await ring.replay(shard.limiter, shard.limiter);
+  }
 
   function gateOf(server: ServerWatch): string {
     if (!sink.hasRoom() || server.isStreamFull()) return 'JOURNAL_FULL';
@@ -277,7 +286,10 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     stopReaper();
     limiter.off('ready', goOnWithRequests);
     background.off('ready', goOnWithLeases);
-    for (const { server } of shards) server.close();
+    for (const { server, stopRunIdWatch } of shards) {
+      server.close();
+      stopRunIdWatch();
+    }
     await settlements.close();
     for (const shard of shards) {
       shard.limiter.stop();
