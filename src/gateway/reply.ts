@@ -59,7 +59,7 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
       String(overheadMicros),
     ];
     for (const name in flow.limitHeaders) headers.push(name, flow.limitHeaders[name] ?? '');
-    const upstreamId = upstream['x-request-id'] ?? upstream['request-id'];
+    const upstreamId = upstream['x-request-id'] ?? upstream['request-id'] ?? upstream['x-amzn-requestid'];
     if (typeof upstreamId === 'string' && /^[\x21-\x7e]{1,200}$/.test(upstreamId)) {
       headers.push('x-tollgate-upstream-request-id', upstreamId);
     }

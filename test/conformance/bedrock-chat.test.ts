@@ -86,7 +86,11 @@ const weather: OpenAI.Chat.ChatCompletionFunctionTool = {
 };
 
 t.test("signs what it sends, with the operator's key and nothing of the caller's", async (t) => {
-  upstream.answer = (_request, response) => sendJson(response, reply([{ text: 'hello' }]));
+  upstream.answer = (_request, response) => {
+    // Under no name but Amazon's own.
+    response.writeHead(200, { 'content-type': 'application/json', 'x-amzn-requestid': '0f2c-77' });
+    response.end(JSON.stringify(reply([{ text: 'hello' }])));
+  };
   const call = client.chat.completions.create({
     model,
     messages: [{ role: 'user', content: 'Où ça? 東京 🙂' }],
@@ -101,6 +105,7 @@ t.test("signs what it sends, with the operator's key and nothing of the caller's
   t.match(data.usage, { prompt_tokens: 12, completion_tokens: 5, total_tokens: 17 });
   t.equal(response.headers.get('x-tollgate-dropped-params'), 'user, temperature(1.5->1)');
   t.equal(response.headers.get('x-tollgate-model'), model);
+  t.equal(response.headers.get('x-tollgate-upstream-request-id'), '0f2c-77');
   const request = world.lastRequest();
   t.equal(request.path, '/v1/model/eu.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse');
   t.strictSame(request.body, {

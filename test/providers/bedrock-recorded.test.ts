@@ -9,7 +9,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../../src/contrac
 import type { ChatEndpoint, SseEvent, StreamTranslator } from '../../src/contract/provider.ts';
 import { AmazonEventStreamReader } from '../../src/upstream/amazon-event-stream.ts';
 import { errors, others, replies, streams } from '../support/bedrock-recordings.ts';
-import { feedings } from '../support/byte-feedings.ts';
+import { feedings, seededRandom } from '../support/byte-feedings.ts';
 import { chunksOf, objects, streamFaults, sumChoices } from '../support/chat-stream.ts';
 import { at, parseObject, textAt } from '../support/json-at.ts';
 import { hasRecordings } from '../support/recordings.ts';
@@ -167,6 +167,25 @@ for (const { name, bytes } of streams) {
       if (!isOver && !whole.startsWith(sseText(out))) faults += 1;
     }
     t.equal(faults, 0);
+    t.end();
+  });
+}
+
+for (const { name, bytes } of streams) {
+  t.test(`c27 makes no end of a connection that broke off at any byte: ${name}`, (t) => {
+    const random = seededRandom(bytes.length);
+    let [faults, complete] = [0, 0];
+    for (let count = 0; count < 200; count += 1) {
+      const before = readFrames([bytes.subarray(0, Math.floor(random() * (bytes.length + 1)))]);
+      const { translator, out } = run(before);
+      const isOver = before.some(({ event }) => event === 'messageStop');
+      if (isOver) complete += 1;
+      if (translator.failure !== null || translator.isComplete !== isOver) faults += 1;
+      if ((out.at(-1)?.data === '[DONE]') !== isOver) faults += 1;
+      if (isOver && streamFaults(out, true).length > 0) faults += 1;
+    }
+    t.equal(faults, 0);
+    t.ok(complete < 200);
     t.end();
   });
 }
