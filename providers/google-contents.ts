@@ -160,5 +160,8 @@ export function writeContents(draft: GeminiDraft): void {
   }
   // Nothing but instructions: the API wants a turn to answer, so they are it.
   if (draft.system.length > 0 && (history.isSilent || isGemma(draft.target))) history.openWith(draft.system.splice(0));
+  if (history.isSilent) {
+    refuseValue('messages', '`messages` says nothing. Send at least one message with text, an image or a file.');
+  }
   draft.body.contents = history.close();
 }

@@ -9,6 +9,7 @@ import type { AdapterTarget, ChatEndpoint, RequestRewrite } from '../../src/cont
 import { seededRandom } from '../support/byte-feedings.ts';
 import { claude } from '../support/claude-models.ts';
 import { at, thrownBy } from '../support/json-at.ts';
+import { spoil } from '../support/odd-json.ts';
 
 const chat = anthropic.endpoints.chat as ChatEndpoint;
 const unknown: AdapterTarget = { upstreamModel: 'claude-next', model: null };
@@ -640,17 +641,9 @@ t.test('refuses a conversation in which nothing is said', (t) => {
   t.end();
 });
 
-/** Every object and list in a body, with what it is in. */
-function nodes(value: JsonValue): (JsonObject | JsonValue[])[] {
-  if (Array.isArray(value)) return [value, ...value.flatMap(nodes)];
-  if (typeof value !== 'object' || value === null) return [];
-  return [value, ...Object.values(value).flatMap((member) => nodes(member ?? null))];
-}
-
 t.test('makes a request or a clear refusal of any odd body, and leaves the body alone', (t) => {
   const path = join(import.meta.dirname, '../fixtures/providers/anthropic/request.json');
   const whole = readFileSync(path, 'utf8');
-  const odd: JsonValue[] = [null, '', ' ', 'x', 0, -1, true, [], {}, [null], ['x'], [[]], { type: 'x' }, { '': 1 }];
   const random = seededRandom(7);
   const pick = <T>(list: readonly T[]): T | undefined => list[Math.floor(random() * list.length)];
   const models = ['claude-3-haiku', 'claude-sonnet-4-5', 'claude-opus-4-8', 'claude-fable-5', ''];
@@ -662,11 +655,7 @@ t.test('makes a request or a clear refusal of any odd body, and leaves the body 
         type: 'json_schema',
         json_schema: { name: 'a', schema: { type: 'object', properties: { a: { oneOf: [{}] } } } },
       };
-    for (let change = 0; change < 3; change += 1) {
-      const node = pick(nodes(body)) ?? body;
-      const key = pick(Object.keys(node)) ?? 'x';
-      Object.assign(node, { [key]: structuredClone(pick(odd)) ?? null });
-    }
+    spoil(body, random);
     const before = JSON.stringify(body);
     const error = thrownBy(() => write(body, pick(models)));
     if (error !== undefined) refused += 1;

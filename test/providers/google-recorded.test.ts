@@ -9,7 +9,7 @@ import { vertex } from '../../providers/vertex.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../../src/contract/json.ts';
 import type { ProviderAdapter, ReplyContext, SseEvent, StreamTranslator } from '../../src/contract/provider.ts';
 import { SseReader } from '../../src/upstream/sse.ts';
-import { feedings } from '../support/byte-feedings.ts';
+import { feedings, seededRandom } from '../support/byte-feedings.ts';
 import { chunksOf, objects, streamFaults, sumChoices } from '../support/chat-stream.ts';
 import { at, parseObject, textAt } from '../support/json-at.ts';
 import { hasRecordings, recordings, type Recording } from '../support/recordings.ts';
@@ -182,6 +182,21 @@ for (const stream of all.filter(isStream)) {
     const bytes = Buffer.from(events.map(({ data }) => `data: ${data}\r\n\r\n`).join(''));
     const expected = asText(run(stream, events, true));
     for (const { name, chunks } of feedings(bytes, 50)) t.ok(asText(fed(stream, chunks)) === expected, name);
+    t.end();
+  });
+
+  t.test(`c27 is whole or known to be cut, wherever the bytes of ${stream.name} end`, (t) => {
+    const bytes = Buffer.from(events.map(({ data }) => `data: ${data}\r\n\r\n`).join(''));
+    const whole = run(stream, events, true).map(({ data }) => data);
+    const random = seededRandom(bytes.length);
+    let faults = 0;
+    for (let cut = 0; cut < 200; cut += 1) {
+      const out = fed(stream, [bytes.subarray(0, Math.floor(random() * bytes.length))]).map(({ data }) => data);
+      const isWhole = out.at(-1) === '[DONE]';
+      const expected = isWhole ? whole : whole.slice(0, out.length);
+      if (JSON.stringify(out) !== JSON.stringify(expected)) faults += 1;
+    }
+    t.equal(faults, 0);
     t.end();
   });
 

@@ -1,12 +1,16 @@
 /** Replies and streams of generateContent, rule by rule. Spec: fidelity 5.2, 11, 4.7. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { google } from '../../providers/google.ts';
 import type { Usage } from '../../src/contract/flow.ts';
 import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
 import type { ReplyContext, SseEvent, StreamTranslator } from '../../src/contract/provider.ts';
 import { SseReader } from '../../src/upstream/sse.ts';
+import { seededRandom } from '../support/byte-feedings.ts';
 import { chunksOf, objects, streamFaults, sumChoices } from '../support/chat-stream.ts';
 import { at, textAt } from '../support/json-at.ts';
+import { spoil } from '../support/odd-json.ts';
 import { replyContext } from '../support/reply-context.ts';
 import { readBySdk } from '../support/sdk-referee.ts';
 
@@ -444,5 +448,32 @@ t.test('hides the project and the right that the gateway lacks', (t) => {
   t.match(google.mapError(500, undefined), { status: 502 }, 'a 500 of theirs is none of ours');
   t.match(google.findError({ error: { status: 'UNAVAILABLE', message: 'x' } }, ''), { status: 503 });
   t.match(google.mapError(404, [fault(404, 'models/x is not found')]), { status: 404, code: 'model_not_found' });
+  t.end();
+});
+
+t.test('makes an answer or an error of any odd reply, whole or streamed', (t) => {
+  const fixture = (name: string): string =>
+    readFileSync(join(import.meta.dirname, '../fixtures/providers/google', name), 'utf8');
+  const whole = fixture('reply.json');
+  const events = fixture('stream.in')
+    .split('\r\n\r\n')
+    .filter((frame) => frame !== '');
+  const random = seededRandom(9);
+  for (let round = 0; round < 1000; round += 1) {
+    const body = JSON.parse(whole) as JsonObject;
+    spoil(body, random);
+    if (google.findError(body, '') === null) t.equal(adapted(body)['object'], 'chat.completion');
+    const stream = translator({ includeUsage: true });
+    const out: SseEvent[] = [];
+    for (const frame of events) {
+      const next = JSON.parse(frame.slice('data: '.length)) as JsonObject;
+      if (random() < 0.3) spoil(next, random, 1);
+      if (stream.failure === null) out.push(...stream.push(event(next)));
+    }
+    const [isComplete, tail] = [stream.isComplete, stream.end()];
+    const faults = isComplete ? streamFaults([...out, ...tail], true) : [];
+    t.same(faults, []);
+    t.equal(tail.length > 0, isComplete, 'an end only for what is complete');
+  }
   t.end();
 });

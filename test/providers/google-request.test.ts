@@ -1,11 +1,16 @@
 /** A Chat Completions body as generateContent takes it, rule by rule. Spec: fidelity 5.1, 10. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { google } from '../../providers/google.ts';
 import { vertex } from '../../providers/vertex.ts';
+import { GatewayError } from '../../src/contract/errors.ts';
 import type { JsonObject, JsonValue } from '../../src/contract/json.ts';
 import type { AdapterTarget, RequestRewrite } from '../../src/contract/provider.ts';
+import { seededRandom } from '../support/byte-feedings.ts';
 import { gemini, named } from '../support/gemini-models.ts';
 import { at, thrownBy } from '../support/json-at.ts';
+import { spoil } from '../support/odd-json.ts';
 
 const newest = named('gemini-next');
 const user: JsonValue = { role: 'user', content: 'hi' };
@@ -66,6 +71,7 @@ t.test('leaves out what says nothing, and refuses a role and an instruction that
   t.same(contents([user, { role: 'assistant', content: '' }, { role: 'user', content: null }]), [
     { role: 'user', parts: [{ text: 'hi' }] },
   ]);
+  t.match(refusal({ messages: [{ role: 'user', content: '' }] }), { status: 400, param: 'messages' });
   t.match(refusal({ messages: [{ role: 'critic', content: 'x' }] }), { param: 'messages[0].role', status: 400 });
   const picture = { type: 'image_url', image_url: { url: 'data:image/png;base64,AA==' } };
   t.match(refusal({ messages: [{ role: 'system', content: [picture] }] }), { param: 'messages[0].content[0]' });
@@ -559,5 +565,30 @@ t.test('drops marks of a cache that it has no use for', (t) => {
   });
   t.same(edit.dropped, ['messages.0.cache_control', 'messages.0.content.0.cache_control', 'tools.0.cache_control']);
   t.notMatch(JSON.stringify(edit.body), /cache_control/);
+  t.end();
+});
+
+t.test('makes a request or a clear refusal of any odd body, and leaves the body alone', (t) => {
+  const whole = readFileSync(join(import.meta.dirname, '../fixtures/providers/google/request.json'), 'utf8');
+  const models = ['gemini-next', 'gemini-2.5-pro', 'gemini-2.0-flash', 'gemma-3', ''];
+  const random = seededRandom(7);
+  let refused = 0;
+  for (let round = 0; round < 2000; round += 1) {
+    const body = JSON.parse(whole) as JsonObject;
+    if (round % 2 === 0) {
+      const parts = { properties: { a: { $ref: '#/$defs/a' }, b: { anyOf: [{ type: 'null' }] } } };
+      const all = { allOf: [parts], $defs: { a: { const: 'a' } } };
+      body['response_format'] = { type: 'json_schema', json_schema: { name: 's', schema: all } };
+    }
+    spoil(body, random);
+    const before = JSON.stringify(body);
+    const error = thrownBy(() =>
+      written(body, named(models[round % models.length] ?? ''), round % 3 === 0 ? vertex : google),
+    );
+    if (error !== undefined) refused += 1;
+    if (error !== undefined && !(error instanceof GatewayError && error.status === 400)) t.fail(before);
+    if (JSON.stringify(body) !== before) t.fail(`changed: ${before}`);
+  }
+  t.ok(refused > 50 && refused < 1500, `${refused} were refused`);
   t.end();
 });
