@@ -46,29 +46,31 @@ async function rowOfRank(marker: string, rank: number): Promise<UsageRow | undef
   return rowOf(marker);
 }
 
-type Death = { answer: Answer; marker: string; details: { admitted?: string[]; settled?: string[] } };
+type Death = { answer: Answer; marker: string; diedAtMs: number; details: { admitted?: string[]; settled?: string[] } };
 
 /** Sends one request, or as many as it takes, to a gateway that dies on its way. */
 async function dieAt(name: Failpoint, { behaviour = 'ok-0', clients = 1 } = {}): Promise<Death> {
   const key = await world.createKey(`p${failpoints.indexOf(name)}`);
   const victim = await startGateway({ failpoint: { name, mark: `@${key.name}.` } });
   await warm(victim, key);
-  let isDead = false;
+  let diedAtMs: number | null = null;
   const ended = victim.ended.finally(() => {
-    isDead = true;
-    kills.push({ gateway: victim.url, atMs: Date.now() });
+    diedAtMs = Date.now();
+    kills.push({ gateway: victim.url, atMs: diedAtMs });
   });
   const call = { key: key.name, token: key.token, behaviour, stream: behaviour.startsWith('stream') };
   const callUntilDead = async (): Promise<Answer> => {
     const answer = await driver.callUntilDecided(victim.url, call);
-    return isDead || clients === 1 ? answer : callUntilDead();
+    return diedAtMs !== null || clients === 1 ? answer : callUntilDead();
   };
   const [answer] = await Promise.all(Array.from({ length: clients }, callUntilDead));
-  if (!(await eventually(async () => isDead, 20_000))) throw new Error(`"${name}" never came: ${victim.output()}`);
+  if (!(await eventually(async () => diedAtMs !== null, 20_000)))
+    throw new Error(`"${name}" never came: ${victim.output()}`);
   if ((await ended) !== 'SIGKILL') throw new Error(`it did not die by its failpoint: ${victim.output()}`);
   const fired = new RegExp(`^failpoint ${name} (.*)$`, 'm').exec(victim.output())?.[1];
-  if (fired === undefined || answer === undefined) throw new Error(`"${name}" did not fire: ${victim.output()}`);
-  return { answer, marker: answer.marker, details: JSON.parse(fired) as Death['details'] };
+  if (fired === undefined || answer === undefined || diedAtMs === null)
+    throw new Error(`"${name}" did not fire: ${victim.output()}`);
+  return { answer, marker: answer.marker, diedAtMs, details: JSON.parse(fired) as Death['details'] };
 }
 
 const notDispatched = { rank: 0, status: 'not_dispatched', promptTokens: 0, completionTokens: 0 };
@@ -76,8 +78,9 @@ const final = { rank: 3, status: 'ok', usageSource: 'provider', promptTokens, co
 const orphaned = { rank: 1, status: 'orphaned', usageSource: 'estimated' };
 const ranUpstream = (marker: string): boolean => upstream.ledger.some((line) => line.marker === marker);
 
-async function assertOrphan(t: Test, marker: string): Promise<UsageRow | undefined> {
+async function assertOrphan(t: Test, { marker, diedAtMs }: Death): Promise<UsageRow | undefined> {
   const row = await rowOfRank(marker, 1);
+  t.comment(`its row came ${Date.now() - diedAtMs} ms after its owner had died`);
   t.match(row, orphaned);
   t.ok((row?.promptTokens ?? 0) > 0, 'what was sent is paid for');
   return row;
@@ -96,12 +99,19 @@ const readInsertedAt = async (marker: string): Promise<Date | undefined> =>
       .executeTakeFirst()
   )?.inserted_at;
 
-type DrainDeath = { marker: string; row: UsageRow | undefined; insertedAt: Date | undefined; entries: number };
+type DrainDeath = {
+  marker: string;
+  diedAtMs: number;
+  row: UsageRow | undefined;
+  insertedAt: Date | undefined;
+  entries: number;
+};
 
 async function dieDraining(name: Failpoint): Promise<DrainDeath> {
-  const { marker } = await dieAt(name);
+  const { marker, diedAtMs } = await dieAt(name);
   return {
     marker,
+    diedAtMs,
     row: await rowOf(marker),
     insertedAt: await readInsertedAt(marker),
     entries: await readEntries(marker),
@@ -118,8 +128,9 @@ const isDrained = (marker: string): Promise<boolean> =>
 
 const lines: Record<Failpoint, (t: Test) => Promise<void>> = {
   async 'mid-stream'(t) {
-    const { marker } = await dieAt('mid-stream', { behaviour: 'stream-2000-20' });
-    const row = await assertOrphan(t, marker);
+    const death = await dieAt('mid-stream', { behaviour: 'stream-2000-20' });
+    const { marker } = death;
+    const row = await assertOrphan(t, death);
     const ran = upstream.ledger.find((line) => line.marker === marker);
     t.comment(`${row?.completionTokens} of ${ran?.tokens} tokens`);
     t.ok((row?.completionTokens ?? 0) >= 60, 'at least what was told ten seconds ago');
@@ -141,17 +152,17 @@ const lines: Record<Failpoint, (t: Test) => Promise<void>> = {
     t.match(await rowOfRank(marker, 0), notDispatched, 'the unknown case is decided for the customer');
   },
   async 'MARK done'(t) {
-    const { marker } = await dieAt('MARK done', { behaviour: 'ok-2000' });
-    t.equal((await assertOrphan(t, marker))?.completionTokens, 0);
+    const death = await dieAt('MARK done', { behaviour: 'ok-2000' });
+    t.equal((await assertOrphan(t, death))?.completionTokens, 0);
   },
   async 'headers received'(t) {
-    const { marker } = await dieAt('headers received', { behaviour: 'ok-500' });
-    t.equal((await assertOrphan(t, marker))?.completionTokens, 0);
+    const death = await dieAt('headers received', { behaviour: 'ok-500' });
+    t.equal((await assertOrphan(t, death))?.completionTokens, 0);
   },
   async 'last byte sent, before SETTLE'(t) {
-    const { marker, answer } = await dieAt('last byte sent, before SETTLE', { behaviour: 'ok-500' });
-    t.equal(answer.isComplete, true, 'the client has everything');
-    await assertOrphan(t, marker);
+    const death = await dieAt('last byte sent, before SETTLE', { behaviour: 'ok-500' });
+    t.equal(death.answer.isComplete, true, 'the client has everything');
+    await assertOrphan(t, death);
   },
   async 'SETTLE executed'(t) {
     const { marker } = await dieAt('SETTLE executed');
@@ -177,6 +188,8 @@ const lines: Record<Failpoint, (t: Test) => Promise<void>> = {
   async 'Postgres dies mid-transaction'(t) {
     t.match(rolledBack, { row: undefined, entries: 1 }, 'the transaction is gone with its server');
     t.match(await rowOfRank(rolledBack.marker, 3), final, 'delivered again');
+    const insertedAtMs = (await readInsertedAt(rolledBack.marker))?.getTime() ?? Number.NaN;
+    t.comment(`taken over ${insertedAtMs - rolledBack.diedAtMs} ms after its drainer had died`);
     t.ok(await isDrained(rolledBack.marker));
   },
   'drain stalled': forgetsAndRemembers,
