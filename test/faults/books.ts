@@ -5,8 +5,10 @@ import { countAnswers, countStatuses, type Evidence, findFaults, type UsageRow }
 import { type Answer, faultSeed } from './driver.ts';
 import { eventually, type World } from './world.ts';
 
-/** A lease and a round of the reaper; then its row may be in the hands of a drainer that dies, from whom another takes it. */
-export const settledMs = 30_000 + 10_000 + 40_000 + 40_000;
+/** A lease, a round of the reaper, and the drain. */
+export const settledMs = 60_000;
+/** The drainer that has the row may die as well: then another takes it over, after half a minute and more. */
+export const takenOverMs = 110_000;
 const pollMs = 300;
 
 export type Scenario = {
@@ -22,7 +24,7 @@ export async function assertBooks(t: Test, world: World, scenario: Scenario): Pr
   const { name, kills = [], answers = driver.log, servers = [world.redis.admin] } = scenario;
   const read = async (): Promise<Evidence> => ({ answers, ledger: upstream.ledger, rows: await world.rows(), kills });
   const faults = async (): Promise<string[]> => findFaults(await read());
-  await eventually(async () => (await faults()).length === 0, settledMs, pollMs);
+  await eventually(async () => (await faults()).length === 0, kills.length > 0 ? takenOverMs : settledMs, pollMs);
   t.same(await faults(), [], 'the books agree');
   await eventually(async () => (await countOpen(servers)) === 0, settledMs, pollMs);
   const leaked = await countOpen(servers);

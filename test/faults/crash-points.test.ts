@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
-import { assertBooks, settledMs } from './books.ts';
+import { assertBooks, takenOverMs } from './books.ts';
 import type { UsageRow } from './checker.ts';
 import type { Answer } from './driver.ts';
 import { type Failpoint, failpoints } from './failpoint.ts';
@@ -42,7 +42,7 @@ const rowOf = async (marker: string): Promise<UsageRow | undefined> =>
   (await world.rows()).find((row) => row.marker === marker);
 
 async function rowOfRank(marker: string, rank: number): Promise<UsageRow | undefined> {
-  await eventually(async () => (await rowOf(marker))?.rank === rank, settledMs);
+  await eventually(async () => (await rowOf(marker))?.rank === rank, takenOverMs);
   return rowOf(marker);
 }
 
@@ -124,7 +124,7 @@ const acknowledged = await dieDraining('XACK before XDEL');
 const rolledBack = await dieDraining('Postgres dies mid-transaction');
 
 const isDrained = (marker: string): Promise<boolean> =>
-  eventually(async () => (await readEntries(marker)) === 0, settledMs);
+  eventually(async () => (await readEntries(marker)) === 0, takenOverMs);
 
 const lines: Record<Failpoint, (t: Test) => Promise<void>> = {
   async 'mid-stream'(t) {
@@ -251,7 +251,7 @@ const scenes: Record<string, (t: Test) => Promise<void>> = {
     proxy.reset();
     const slots = async (): Promise<number> => world.redis.admin.zcard(`tg:{0}:c:key:${key.keyId}`);
     t.equal(await slots(), 1, 'its slot is still held');
-    t.ok(await eventually(async () => (await slots()) === 0, settledMs), 'the reaper frees it');
+    t.ok(await eventually(async () => (await slots()) === 0, takenOverMs), 'the reaper frees it');
     await delay(1000);
     t.match(await rowOf(marker), final, 'and its estimate does not replace the row');
   },
@@ -271,6 +271,6 @@ await Promise.all(all.map(([name, run]) => t.test(name, { buffered: true }, run)
 await t.test('the books agree, and nothing is held', async (t) => {
   await assertBooks(t, world, { name: '3', kills });
   const { admin } = world.redis;
-  t.ok(await eventually(async () => (await admin.xlen(streamKey)) === 0, settledMs), 'no entry');
+  t.ok(await eventually(async () => (await admin.xlen(streamKey)) === 0, takenOverMs), 'no entry');
   t.equal(await survivor.stop(), 0);
 });
