@@ -37,7 +37,11 @@ function createBedrock(region: string): ProviderAdapter {
     authorize: (secret) => ({ authorization: `Bearer ${secret}` }),
     signing: { scheme: 'sigv4', service: 'bedrock', region },
     settings: {
-      region: { description: 'As in us-east-1.', isRequired: true, pattern: /^[a-z]{2,3}(?:-[a-z]+)+-\d{1,2}$/ },
+      region: {
+        description: 'a region of Amazon, such as us-east-1',
+        isRequired: true,
+        pattern: /^[a-z]{2,3}(?:-[a-z]+)+-\d{1,2}$/,
+      },
     },
     configure: ({ region: configured = region }) => createBedrock(configured),
     endpoints: { chat },
