@@ -477,3 +477,54 @@ t.test('makes an answer or an error of any odd reply, whole or streamed', (t) =>
   }
   t.end();
 });
+
+t.test('gives each signed text its own thoughts', (t) => {
+  const sign = { thoughtSignature: 'eA==' };
+  const parts = [
+    { text: 'A.', thought: true },
+    { text: 'a', ...sign },
+    { text: 'B.', thought: true },
+    { text: 'b', ...sign },
+  ];
+  const blocks = objects(at(messageOf(reply(parts)), 'thinking_blocks'));
+  t.same(
+    blocks.map((block) => [block['thinking'], block['content_offset']]),
+    [
+      ['A.', 1],
+      ['B.', 2],
+    ],
+  );
+  t.end();
+});
+
+t.test('takes a picture for an answer, and bytes of another kind for none', (t) => {
+  const bytes = (mimeType: string): JsonObject => ({ inlineData: { mimeType, data: 'AA==' } });
+  const painted = reply([bytes('image/png')], { finishReason: 'OTHER' });
+  t.equal(google.findError(painted, ''), null);
+  t.equal(sumChoices(chunksOf(streamed([painted]))).get(0)?.finish, 'stop');
+  t.equal(at(messageOf(reply([bytes('audio/wav')])), 'images'), undefined);
+  t.end();
+});
+
+t.test('replaces a value that does not go on', (t) => {
+  const piece = (stringValue: string): JsonObject =>
+    going([{ functionCall: { partialArgs: [{ jsonPath: '$.x', stringValue }], willContinue: true } }]);
+  const open = going([{ functionCall: { name: 'f', willContinue: true } }]);
+  const out = streamed([open, piece('a'), piece('b'), reply([{ functionCall: {} }])]);
+  t.equal(sumChoices(chunksOf(out)).get(0)?.calls[0]?.arguments, '{"x":"b"}');
+  t.end();
+});
+
+t.test('holds back only the candidates that still speak', (t) => {
+  const two = { candidates: [candidate([{ text: 'a' }]), { index: 1, content: { parts: [{ text: 'b' }] } }] };
+  const sums = sumChoices(chunksOf(streamed([two, { promptFeedback: { blockReason: 'SAFETY' } }])));
+  t.same([sums.get(0)?.finish, sums.get(1)?.finish], ['stop', 'content_filter']);
+  t.end();
+});
+
+t.test('remembers the tier that an earlier event told', (t) => {
+  const first = { ...going([{ text: 'a' }]), usageMetadata: { serviceTier: 'priority' } };
+  const chunks = chunksOf(streamed([first, { ...reply([]), usageMetadata: { promptTokenCount: 1 } }]));
+  t.ok(chunks.every((chunk) => chunk['service_tier'] === 'priority'));
+  t.end();
+});

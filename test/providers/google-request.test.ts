@@ -592,3 +592,61 @@ t.test('makes a request or a clear refusal of any odd body, and leaves the body 
   t.ok(refused > 50 && refused < 1500, `${refused} were refused`);
   t.end();
 });
+
+t.test('says nothing of what loses nothing', (t) => {
+  const picture = { type: 'image_url', image_url: { url: 'https://x.org/a.png', detail: 'auto' } };
+  const history = [
+    { role: 'user', content: [picture] },
+    { role: 'assistant', tool_calls: [call(`call_${'b'.repeat(24)}`, 'clock', signed)] },
+    { role: 'tool', name: 'clock', tool_call_id: `call_${'b'.repeat(24)}`, content: '10:15' },
+  ];
+  const edit = written({ messages: history }, named('gemini-2.5-flash'));
+  t.same(edit.dropped, []);
+  t.same(at(edit.body, 'contents', 1, 'parts', 0), {
+    functionCall: { name: 'clock', args: { a: 1 } },
+    thoughtSignature: 'c2ln',
+  });
+  t.end();
+});
+
+t.test('tells what was refused before, and that a voice is lost', (t) => {
+  const edit = written({
+    messages: [user, { role: 'assistant', content: null, refusal: 'No.', audio: { id: 'a' } }, user],
+  });
+  t.same(at(edit.body, 'contents', 1, 'parts'), [{ text: 'No.' }]);
+  t.same(edit.dropped, ['messages.1.audio']);
+  t.end();
+});
+
+t.test('takes the signature of no other call', (t) => {
+  const detail = { type: 'reasoning.encrypted', id: 'other', data: 'b3Blbg==', format: 'google-gemini-v1' };
+  const message = { role: 'assistant', tool_calls: [call('a', 'clock')], reasoning_details: [detail] };
+  t.equal(at(contents([user, message]), 1, 'parts', 0, 'thoughtSignature'), 'skip_thought_signature_validator');
+  t.end();
+});
+
+t.test('signs several texts, also where their places are out of order', (t) => {
+  const ends = [3, 2, 5].map((end) => ({ ...block, thinking: `${end}`, content_offset: end }));
+  const message = { role: 'assistant', content: 'abcdefg', thinking_blocks: ends };
+  const sign = { thoughtSignature: 'dGV4dA==' };
+  t.same(at(contents([user, message, user]), 1, 'parts'), [
+    { text: '3', thought: true },
+    { text: 'abc', ...sign },
+    { text: '2', thought: true, ...sign },
+    { text: '5', thought: true },
+    { text: 'de', ...sign },
+    { text: 'fg' },
+  ]);
+  t.end();
+});
+
+t.test(
+  'asks for log probabilities by their number alone, and for tools of both kinds only where that is known',
+  (t) => {
+    t.match(config({ top_logprobs: 2 }), { responseLogprobs: true, logprobs: 2 });
+    const tools = [{ codeExecution: {} }, clock];
+    t.equal(written({ tools }, named('gemini-2.5-pro')).body['toolConfig'], undefined);
+    t.match(written({ tools }).body['toolConfig'], { includeServerSideToolInvocations: true });
+    t.end();
+  },
+);
