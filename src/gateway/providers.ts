@@ -71,7 +71,7 @@ export function openProviders(entries: readonly ProviderConfig[], options: Provi
     { id, name }: ProviderAdapter,
     { ours, create }: { ours: Credentials | null; create: (sources: readonly KeySource[]) => Credentials },
   ): Provider['credentialsFor'] {
-    // By the sealed text: a key that the account replaces is another entry.
+    // By the account and its sealed text: a key that it replaces is another entry, and nobody else's text opens here.
     const opened = new LRUCache<string, Credentials>({ max: rememberedAccounts });
     return ({ accountId, ownCredentials }) => {
       const sealed = ownCredentials?.[id];
@@ -81,11 +81,12 @@ export function openProviders(entries: readonly ProviderConfig[], options: Provi
           message: `This gateway has no key for ${name}; your account must bring its own.`,
         });
       }
-      const known = opened.get(sealed);
+      const owned = `${accountId} ${sealed}`;
+      const known = opened.get(owned);
       if (known !== undefined) return known;
       const secret = sealer.open(sealed, credentialContext(accountId, id));
       const theirs = create([{ weight: 1, read: () => secret }]);
-      opened.set(sealed, theirs);
+      opened.set(owned, theirs);
       return theirs;
     };
   }

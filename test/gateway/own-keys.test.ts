@@ -64,3 +64,22 @@ t.test('a key sealed under another secret is trouble of ours and is told without
   t.notMatch(await response.text(), /sealed|lost|SECRET/);
   t.equal(upstream.requests.length, 0);
 });
+
+t.test(
+  'sealed text that was copied to another account does not open there, although it was opened before',
+  async (t) => {
+    const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('x')));
+    const gateway = await startGateway(t, {
+      yaml: `providers: { openai: { key: ours, own_keys: true, base_url: "${upstream.url}", allow_private: true } }`,
+    });
+    const [owner, thief] = [await gateway.createKey(), await gateway.createKey()];
+    const sealed = createSealer(secret).seal('their-own-key', credentialContext(owner.accountId, 'openai'));
+    for (const { accountId } of [owner, thief]) {
+      const credential = { accountId, provider: 'openai', sealed, last4: '-key', atMs: Date.now() };
+      await putProviderCredential(gateway.database.db, credential);
+    }
+    t.equal((await post(gateway, owner.token, body)).status, 200);
+    t.equal((await post(gateway, thief.token, body)).status, 500);
+    t.equal(upstream.requests.length, 1);
+  },
+);
