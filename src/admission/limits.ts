@@ -8,6 +8,7 @@ import type { AdmitRequest, BucketCheck, BudgetCheck, ConcurrencyCheck } from '.
 import { budgetPeriods, type MoneyLimits } from '../contract/budgets.ts';
 import { gatewayError, type GatewayError } from '../contract/errors.ts';
 import type { Price, Principal, Route } from '../contract/flow.ts';
+import { ratesFor } from '../contract/price.ts';
 import { isShadowed, withoutShadow } from './shadow.ts';
 
 export type AdmissionEstimate = {
@@ -86,8 +87,8 @@ function dearestNanoUsd({ inputTokens, outputTokens, prices }: AdmissionEstimate
   let dearest: number | null = null;
   for (const price of prices) {
     if (price === null) continue;
-    const picoUsd =
-      Math.ceil(inputTokens) * price.input + Math.ceil(outputTokens) * Math.max(price.output, price.reasoning);
+    const { input, output, reasoning } = ratesFor(price, Math.ceil(inputTokens));
+    const picoUsd = Math.ceil(inputTokens) * input + Math.ceil(outputTokens) * Math.max(output, reasoning);
     dearest = Math.max(dearest ?? 0, Math.ceil(picoUsd / picoPerNano));
   }
   return dearest;

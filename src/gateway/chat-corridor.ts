@@ -10,6 +10,7 @@ import { rateLimitHeaders } from '../admission/rate-limit-headers.ts';
 import type { AdmitRequest } from '../contract/admission.ts';
 import { GatewayError, gatewayError } from '../contract/errors.ts';
 import type { Principal, Route } from '../contract/flow.ts';
+import { ratesFor } from '../contract/price.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Router } from '../routing/router.ts';
 import { estimateInputTokens, estimateOutputTokens } from '../usage/estimate.ts';
@@ -110,6 +111,7 @@ function mostOutputTokens({ body }: ChatRequest, { targets }: Route): number {
 function askOf(flow: Flow): AdmitRequest {
   const { plan, principal } = flow;
   const price = flow.route.targets[0].model?.price ?? null;
+  const record = openRecord(flow);
   return {
     id: flow.requestId,
     accountId: principal.accountId,
@@ -117,7 +119,7 @@ function askOf(flow: Flow): AdmitRequest {
     concurrency: plan.concurrency,
     budgets: plan.budgets,
     auth: authStamp(principal),
-    record: openRecord(flow),
-    ...(price === null ? {} : { outputPicoUsd: price.output }),
+    record,
+    ...(price === null ? {} : { outputPicoUsd: ratesFor(price, record.usage.promptTokens).output }),
   };
 }

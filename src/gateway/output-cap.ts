@@ -1,6 +1,7 @@
 /** How much a stream may write under `hard_cap` before it passes what admission holds for it. Spec: reliability A3.6. */
 import { isShadowed } from '../admission/shadow.ts';
 import type { Target } from '../contract/flow.ts';
+import { ratesFor } from '../contract/price.ts';
 import { likelyInputTokens } from '../usage/estimate.ts';
 import type { Flow } from './flow.ts';
 
@@ -17,7 +18,9 @@ export function outputCapTokens({ principal, plan, inputTokens }: Flow, target: 
   const byTokens = holdsTokens ? plan.reservedTokens - promptTokens : Infinity;
   const budget = plan.budgets.find(({ scope }) => !isShadowed(principal, { rule: 'budget', scope }));
   const price = target.model?.price ?? null;
-  if (budget === undefined || price === null || price.output === 0) return byTokens;
-  const byMoney = (budget.costNanoUsd * picoPerNano - promptTokens * price.input) / price.output;
+  if (budget === undefined || price === null) return byTokens;
+  const { input, output } = ratesFor(price, promptTokens);
+  if (output === 0) return byTokens;
+  const byMoney = (budget.costNanoUsd * picoPerNano - promptTokens * input) / output;
   return Math.min(byTokens, byMoney);
 }

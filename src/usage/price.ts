@@ -1,6 +1,7 @@
 /** What tokens cost, exactly: whole pico-USD (1e-12), never a fraction in binary. */
 import { formatUsd } from '../store/decimal-usd.ts';
 import type { Price, Usage } from '../contract/flow.ts';
+import { ratesFor } from '../contract/price.ts';
 
 /**
  * Whole pico-USD. Every token is priced once: cached and written tokens are part of the prompt (a provider may report
@@ -8,7 +9,7 @@ import type { Price, Usage } from '../contract/flow.ts';
  */
 export function costPicoUsd(usage: Usage, price: Price | null): number {
   if (price === null) return 0;
-  const rates = price.above !== undefined && usage.promptTokens > price.above.promptTokens ? price.above.price : price;
+  const rates = ratesFor(price, usage.promptTokens);
   return inputPicoUsd(usage, rates) + outputPicoUsd(usage, rates);
 }
 

@@ -81,6 +81,17 @@ t.test('holds the price of both estimates against every budget of the account an
   t.end();
 });
 
+t.test('a prompt above the step of a price holds what the dearer step costs, input and output', (t) => {
+  const caller = principal({ budgets: { daily: 5 } });
+  const dearer = { ...price, input: 5_000_000, output: 15_000_000 };
+  const stepped = { ...price, above: { promptTokens: 10, price: dearer } };
+  const held = (inputTokens: number): number | undefined =>
+    planAdmission(caller, { inputTokens, outputTokens: 3, prices: [stepped] }).budgets[0]?.costNanoUsd;
+  t.equal(held(10), 55_000);
+  t.equal(held(11), 100_000);
+  t.end();
+});
+
 t.test('rounds a price up to whole nano-USD, and takes the dearer of answer and reasoning', (t) => {
   const caller = principal({ budgets: { daily: 5 } });
   const odd = { ...price, input: 1, output: 2, reasoning: 1_000 };
