@@ -88,6 +88,7 @@ export interface RedisEngine extends GovernedEngine {
 const backgroundBoundMs = 2000;
 const sameLineMs = 5000;
 const lateShardsMs = 1000;
+const replayRetryMs = 500;
 const callsInFlight = 4;
 const queuedAdmissions = 2000;
 const unavailable: AdmitResult = { outcome: 'unavailable', reason: 'limits_unavailable' };
@@ -120,6 +121,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     onLost: (lost) => log.warn({ lost }, 'leases of running requests were gone and are asserted again'),
   });
   let saidFailureAtMs = -Infinity;
+  let isClosed = false;
   const serverLog = sayOnce(log, nowMs);
   const shards = Array.from({ length: shardCount }, (_, index) => openShard(index));
   const reaper = createReaper({ shards, sink: hasStream ? null : sink, isOwn: own.has, onFailure: sayFailure });
@@ -204,12 +206,18 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
     if (shard !== undefined) await Promise.all([own.renew('background', shard), replay(shard)]);
   }
 
-  const replay = (shard: Shard): Promise<boolean> => ring.replay(shard.limiter, shard.background);
+  /** Until it was answered: the other connection may not be back yet. What is too old by then the ring has forgotten. */
+  async function replay(shard: Shard, through = shard.background): Promise<void> {
+    for (;;) {
+      if (isClosed || (await ring.replay(shard.limiter, through))) return;
+      await new Promise((resolve) => setTimeout(resolve, replayRetryMs).unref());
+    }
+  }
 
   /** By the connection that saw it: the other one may still be at the old server, whose answers are worth nothing. */
   async function replayToNewServer(index: number): Promise<void> {
     const shard = shards[index];
-    if (shard !== undefined) await ring.replay(shard.limiter, shard.limiter);
+    if (shard !== undefined) await replay(shard, shard.limiter);
   }
 
   function gateOf(server: ServerWatch): string {
@@ -282,6 +290,7 @@ export function createRedisEngine(options: RedisEngineOptions): RedisEngine {
   }
 
   async function close(): Promise<void> {
+    isClosed = true;
     stopHeartbeat();
     stopReaper();
     limiter.off('ready', goOnWithRequests);

@@ -1,5 +1,6 @@
 /**
- * Is the process at the other end of this connection still the same? Each connection must be asked for itself: in a
+ * Is the process at the other end of this connection still the same, with the same history of its data? A master that
+ * was made a replica and is master again has lost what it answered last; its replication id tells. Each connection must be asked for itself: in a
  * failover one of them may be at the new master while another still writes to the old one, which answers for as long as
  * nobody has told it. Spec: reliability 2.4, replay ring.
  */
@@ -15,7 +16,7 @@ export type RunIdWatchOptions = {
 };
 
 const pollMs = 1000;
-const askLua = "return redis.call('INFO', 'server')";
+const askLua = "return redis.call('INFO', 'server') .. redis.call('INFO', 'replication')";
 
 /** Gives the way to stop it. */
 export function watchRunId(redis: Redis | Cluster, { key, every, onChange }: RunIdWatchOptions): () => void {
@@ -33,7 +34,13 @@ export function watchRunId(redis: Redis | Cluster, { key, every, onChange }: Run
   async function ask(): Promise<void> {
     if (redis.status !== 'ready') return;
     try {
-      note(/^run_id:(.*?)\r?$/m.exec(String(await redis.eval(askLua, 1, key)))?.[1] ?? '');
+      const info = String(await redis.eval(askLua, 1, key));
+      note(
+        [...info.matchAll(/^(?:run_id|master_replid):(.*?)\r?$/gm)]
+          .map(([, id]) => id)
+          .join(' ')
+          .trim(),
+      );
     } catch {
       // A server that does not answer is the breaker's business; who answers next may be another.
       wasAway = true;

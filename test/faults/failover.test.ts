@@ -84,6 +84,8 @@ t.test(
     });
     await delay(1000);
     await other.admin.replicaof('NO', 'ONE');
+    // What it answers from here on is lost when it becomes a replica.
+    await delay(300);
     await master.admin.replicaof('127.0.0.1', other.port);
     const before = world.driver.log.length;
     const demotedAtMs = Date.now();
