@@ -18,7 +18,7 @@ export interface ReplayRing {
   size(): number;
 }
 
-/** Settlements of one batcher, each as its length in four bytes and its arguments. */
+/** Settlements of one batcher, each as its length in four bytes, its scopes and its arguments. */
 type Page = { batcher: TickBatcher; bytes: Buffer; used: number; entries: number; lastMs: number };
 type OpenPage = Page & { firstMs: number };
 
@@ -30,6 +30,7 @@ const lengthBytes = 4;
 const mostBytesPerCharacter = 3;
 /** In no argument: names are checked for it, and JSON escapes it. */
 const separator = '\0';
+const scopeEnd = '\n';
 
 export function createReplayRing(options: ReplayRingOptions): ReplayRing {
   const { nowMs, keepMs = 60_000, keepBytes = 32 * 1024 * 1024 } = options;
@@ -39,7 +40,7 @@ export function createReplayRing(options: ReplayRingOptions): ReplayRing {
 
   function remember({ batcher, operation }: SettledOperation): void {
     const now = nowMs();
-    const text = operation.args.join(separator);
+    const text = [(operation.scopes ?? []).join(scopeEnd), ...operation.args].join(separator);
     const page = pageFor(batcher, lengthBytes + text.length * mostBytesPerCharacter, now);
     const length = page.bytes.write(text, page.used + lengthBytes);
     page.bytes.writeUInt32LE(length, page.used);
@@ -115,6 +116,7 @@ function* operationsOf({ bytes, used }: Page): Generator<TickOperation> {
   while (at < used) {
     const start = at + lengthBytes;
     at = start + bytes.readUInt32LE(at);
-    yield { urgency: urgency.settle, args: bytes.toString('utf8', start, at).split(separator) };
+    const [scopes = '', ...args] = bytes.toString('utf8', start, at).split(separator);
+    yield { urgency: urgency.settle, args, scopes: scopes === '' ? [] : scopes.split(scopeEnd) };
   }
 }

@@ -143,6 +143,7 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
         if (waiting.isDone) continue;
         batch.push(waiting);
         for (const argument of waiting.operation.args) characters += argument.length;
+        for (const scope of waiting.operation.scopes ?? []) characters += scope.length;
       }
       queue.splice(0, taken);
     }
@@ -171,9 +172,7 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
   }
 
   async function run(batch: readonly Waiting[]): Promise<readonly unknown[]> {
-    const args = [key, ...header()];
-    for (const { operation } of batch) for (const argument of operation.args) args.push(argument);
-    const [incarnation, ...replies] = asList(await runScript(args));
+    const [incarnation, ...replies] = asList(await runScript([key, ...header(), ...packBatch(batch)]));
     if (typeof incarnation === 'string' && incarnation !== '') options.onIncarnation(incarnation);
     return replies;
   }
@@ -211,6 +210,24 @@ export function createTickBatcher(options: TickBatcherOptions): TickBatcher {
   }
 
   return { submit, reconnected: () => breaker.probeNow(), stop: () => breaker.stop() };
+}
+
+/** The scopes of all operations, each once, and then the operations, which name them by number. */
+function packBatch(batch: readonly Waiting[]): string[] {
+  const numbers = new Map<string, number>();
+  const words: string[] = [];
+  for (const { operation } of batch) {
+    for (const argument of operation.args) words.push(argument);
+    if (operation.scopes === undefined) continue;
+    let named = '';
+    for (const scope of operation.scopes) {
+      const number = numbers.get(scope) ?? numbers.size + 1;
+      numbers.set(scope, number);
+      named += `${number} `;
+    }
+    words.push(named);
+  }
+  return [String(numbers.size), ...numbers.keys(), ...words];
 }
 
 function finish(waiting: Waiting, reply: TickReply): void {

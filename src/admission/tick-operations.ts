@@ -19,21 +19,23 @@ import { periodNumber } from './budget-period.ts';
 /** Settlements go first: the slots they free serve the admissions of the same call. */
 export const urgency = { settle: 0, mark: 1, admit: 2 } as const;
 
-export type TickOperation = { urgency: 0 | 1 | 2; args: readonly string[] };
+export type TickOperation = {
+  urgency: 0 | 1 | 2;
+  args: readonly string[];
+  /** What limits the request. A call carries each scope once; the operation names its own in one more argument. */
+  scopes?: readonly string[];
+};
 
-/**
- * The checks of a request as the script stores them, so that whoever settles it later needs to know nothing. By rule,
- * because a settlement mostly changes the tokens alone and need not look at the rest.
- */
+/** The checks of a request as the script stores them, so that whoever settles it later needs to know nothing. */
 export type PackedPlan = {
-  /** The buckets of requests, those of tokens, and the concurrency limits. */
-  limits: string;
+  /** One line for each scope, without its end: see `tick-v1-plans.lua`. */
+  scopes: readonly string[];
   budgets: string;
   /** The budgets as a settlement reads them when the server has lost the record of the request. */
   charges: string;
 };
 
-export const emptyPlan: PackedPlan = { limits: '\r\r', budgets: '', charges: '' };
+export const emptyPlan: PackedPlan = { scopes: [], budgets: '', charges: '' };
 
 type Checks = Pick<AdmitRequest, 'buckets' | 'concurrency'> & {
   budgets?: readonly Omit<BudgetCheck, 'costNanoUsd'>[] | undefined;
@@ -41,21 +43,54 @@ type Checks = Pick<AdmitRequest, 'buckets' | 'concurrency'> & {
 
 /** `startedAtMs` says which period of each budget the request belongs to. */
 export function packPlan(request: Checks, startedAtMs: number): PackedPlan {
-  const buckets = { requests: '', tokens: '' };
-  for (const check of request.buckets) {
-    const { milli, micros } = refillStep(check.refillPerMinute);
-    buckets[check.rule] += `${check.scope} ${capacityMilli(check)} ${milli} ${micros} ${memoryMs(check)}\n`;
-  }
-  let slots = '';
-  for (const { scope, limit } of request.concurrency) slots += `${scope} ${limit}\n`;
   let budgets = '';
   let charges = '';
   for (const { period, scope, limitNanoUsd } of request.budgets ?? []) {
     budgets += `${period} ${scope} ${limitNanoUsd}\n`;
     charges += `${period} ${scope} ${periodNumber(period, startedAtMs)} 0 0\n`;
   }
-  return { limits: `${buckets.requests}\r${buckets.tokens}\r${slots}`, budgets, charges };
+  return { scopes: packScopes(request), budgets, charges };
 }
+
+type ScopeLimits = { scope: string; limit: string; memoryMs: number; requests: string; tokens: string };
+
+function packScopes({ buckets, concurrency }: Checks): string[] {
+  const scopes: ScopeLimits[] = [];
+  const last = { requests: -1, tokens: -1, concurrency: -1 };
+  for (const check of buckets) {
+    const { milli, micros } = refillStep(check.refillPerMinute);
+    const scope = nextScope(scopes, last, check);
+    scope[check.rule] = `${capacityMilli(check)} ${milli} ${micros}`;
+    scope.memoryMs = Math.max(scope.memoryMs, memoryMs(check));
+  }
+  for (const { scope, limit } of concurrency)
+    nextScope(scopes, last, { rule: 'concurrency', scope }).limit = String(limit);
+  return scopes.map(
+    ({ scope, limit, memoryMs: rememberedMs, requests, tokens }) =>
+      `${scope} ${limit} ${rememberedMs} ${requests} ${tokens}`,
+  );
+}
+
+/** The script answers each rule in the order of the scopes; one that would come out of order gets a second line. */
+function nextScope(
+  scopes: ScopeLimits[],
+  last: Record<LimitedRule, number>,
+  { rule, scope }: { rule: LimitedRule; scope: string },
+): ScopeLimits {
+  for (let index = last[rule] + 1; index < scopes.length; index += 1) {
+    const known = scopes[index];
+    if (known?.scope !== scope) continue;
+    last[rule] = index;
+    return known;
+  }
+  const added = { scope, limit: '-', memoryMs: 0, requests: noBucket, tokens: noBucket };
+  last[rule] = scopes.push(added) - 1;
+  return added;
+}
+
+type LimitedRule = BucketCheck['rule'] | 'concurrency';
+
+const noBucket = '- - -';
 
 function costOf({ buckets }: AdmitRequest, rule: BucketCheck['rule']): string {
   for (const check of buckets) if (check.rule === rule) return String(check.cost);
@@ -71,12 +106,12 @@ export const admitOperation = (request: AdmitRequest, plan: PackedPlan): TickOpe
     request.id,
     costOf(request, 'requests'),
     costOf(request, 'tokens'),
-    plan.limits,
     packOpen(request, plan),
     moneyOf(request),
     plan.budgets,
     request.auth === undefined ? '' : packStamp(request.accountId, request.auth),
   ],
+  scopes: plan.scopes,
 });
 
 const packStamp = (accountId: string, { keyId, accountVersion, keyVersion }: AuthStamp): string =>
@@ -91,11 +126,11 @@ export const settleOperation = (settlement: Settlement, plan: PackedPlan): TickO
     String(settlement.record.rank),
     String(clampAmount(settlement.actual.requests)),
     String(clampAmount(settlement.actual.tokens)),
-    plan.limits,
     String(chargeOf(settlement)),
     plan.charges,
     JSON.stringify(settlement.record),
   ],
+  scopes: plan.scopes,
 });
 
 export const markOperation = (id: string): TickOperation => ({ urgency: urgency.mark, args: ['M', id] });
@@ -120,12 +155,12 @@ export const reassertOperation = (request: AdmitRequest, plan: PackedPlan, progr
     request.id,
     costOf(request, 'requests'),
     costOf(request, 'tokens'),
-    plan.limits,
     packOpen(request, plan),
     moneyOf(request),
     plan.charges,
     ...packProgress(progress),
   ],
+  scopes: plan.scopes,
 });
 
 export const listExpiredOperation = (limit: number): TickOperation => ({
@@ -190,16 +225,18 @@ export const adjustOperation = (
 
 export const inspectOperation = (plan: PackedPlan): TickOperation => ({
   urgency: urgency.admit,
-  args: ['I', plan.limits, plan.budgets],
+  args: ['I', plan.budgets],
+  scopes: plan.scopes,
 });
 
 /** What is stored of a running request, but for its budgets' charges: see `tick-v1-records.lua`. */
 function packOpen(request: AdmitRequest, plan: PackedPlan): string {
   const held = `${costOf(request, 'requests')}\t${costOf(request, 'tokens')}`;
-  return `${openHead}\t${held}\t${plan.limits}\t${packAbandoned(request)}\t`;
+  const scopes = plan.scopes.map((line) => `${line}\n`).join('');
+  return `${openHead}\t${held}\t${scopes}\t${packAbandoned(request)}\t`;
 }
 
-/** Open, no rank, neither reaped nor dispatched, and no progress. */
-const openHead = `O000${'0'.repeat(13)}`;
+/** Open, no rank, not reaped, and no progress. */
+const openHead = `O00${'0'.repeat(13)}`;
 
 const packAbandoned = ({ record, outputPicoUsd = 0 }: Abandoned): string => JSON.stringify([outputPicoUsd, record]);

@@ -14,6 +14,6 @@ export function loadTickScript(clockLua: string = readLua('clock')): TickScript 
 }
 
 /** Each uses what those before it define. */
-const parts = ['head', 'buckets', 'budgets', 'records', 'sets', 'admit', 'settle', 'leases', 'run'];
+const parts = ['head', 'buckets', 'plans', 'budgets', 'records', 'sets', 'admit', 'settle', 'leases', 'run'];
 
 const readLua = (part: string): string => readFileSync(new URL(`tick-v1-${part}.lua`, import.meta.url), 'utf8');

@@ -11,7 +11,7 @@ local function slotWait(slot, live)
 end
 
 local function withBalances(reply, buckets)
-  for _, bucket in ipairs(buckets) do reply[#reply + 1] = bucket.balance end
+  for index = 1, #buckets do reply[#reply + 1] = buckets[index].balance end
   return reply
 end
 
@@ -20,20 +20,21 @@ local function worseOf(worst, kind, index, used, wait)
   return { 'NO', kind, index, used, wait }
 end
 
--- Answers a refusal, a failure, or nil when every check passes.
+-- Answers nil when every check passes; else a refusal or a failure, and whether it is a refusal.
 local function refuse(buckets, slots, budgets)
   local worst
-  for index, slot in ipairs(slots) do
+  for index = 1, #slots do
+    local slot = slots[index]
     local live = countLive(slot.key)
     local failure = failureOf(live)
-    if failure then return failure end
+    if failure then return failure, false end
     slot.live = live
     if live >= slot.limit then worst = worseOf(worst, 'slot', index, live, slotWait(slot, live)) end
   end
-  for index, bucket in ipairs(buckets) do
+  for index = 1, #buckets do
+    local bucket = buckets[index]
     if bucket.capacity > 0 and bucket.cost > bucket.capacity then
-      mendTimes(buckets)
-      return { 'NEVER', index }
+      return { 'NEVER', index }, true
     end
     local wait = bucketWait(bucket)
     if wait ~= 0 then worst = worseOf(worst, 'bucket', index, 0, wait) end
@@ -43,8 +44,7 @@ local function refuse(buckets, slots, budgets)
     if wait then worst = worseOf(worst, 'budget', index, budget.spent + budget.held, wait) end
   end
   if not worst then return nil end
-  mendTimes(buckets)
-  return withBalances(worst, buckets)
+  return withBalances(worst, buckets), true
 end
 
 local checkedStamps = {}
@@ -64,52 +64,58 @@ local function checkAuth(stamp)
   return { 'STALE_AUTH' }
 end
 
-local function admit(id, requestsCost, tokensCost, planText, packed, budgetCost, budgetPlan, stamp)
+-- Why a request that is not known yet must not begin, in the same words; true only when its limits were looked at.
+local function whyNot(stamp, plan, budgets)
+  local stale = stamp ~= '' and checkAuth(stamp)
+  if stale then return stale, false end
+  if gate ~= '' then return { gate }, false end
+  local failure = readBuckets(plan.buckets) or readBudgets(budgets)
+  if failure then return failure, false end
+  local unseeded = needSeed(budgets)
+  if unseeded then return unseeded, true end
+  return refuse(plan.buckets, plan.slots, budgets)
+end
+
+local function admit(id, requestsCost, tokensCost, packed, budgetCost, budgetPlan, stamp, numbers)
+  local plan = planOfNumbers(numbers)
+  local buckets, slots = plan.buckets, plan.slots
+  priceBuckets(plan.requests, tonumber(requestsCost) * 1000)
+  priceBuckets(plan.tokens, tonumber(tokensCost) * 1000)
+  local budgets = budgetsOf(budgetPlan, tonumber(budgetCost))
   local requestKey = recordPrefix .. id
+  local refusal, isDecided = whyNot(stamp, plan, budgets)
+  if not refusal and beginOpen(requestKey, packed, packCharges(budgets)) then
+    charge(buckets)
+    hold(id, slots, false)
+    -- Those who looked for a refusal have counted them all.
+    for index = 1, #slots do liveBySet[slots[index].key] = slots[index].live + 1 end
+    holdBudgets(budgets)
+    return withBudgets(withBalances({ 'OK' }, buckets), budgets)
+  end
+
+  -- What was answered before is answered again, whatever holds by now.
   local state, failure = readState(requestKey)
   if failure then return failure end
   if state == finishedState then return { 'FINISHED' } end
   if state == '' then
-    local stale = stamp ~= '' and checkAuth(stamp)
-    if stale then return stale end
-    if gate ~= '' then return { gate } end
+    if isDecided then mendTimes(buckets) end
+    return refusal
   end
-  local plan = planOf(planText)
-  local buckets = {}
-  addBuckets(buckets, plan.requests, requestsRule, tonumber(requestsCost) * 1000)
-  addBuckets(buckets, plan.tokens, tokensRule, tonumber(tokensCost) * 1000)
-  local budgets = budgetsOf(budgetPlan, tonumber(budgetCost))
   failure = readBuckets(buckets) or readBudgets(budgets)
   if failure then return failure end
-  if state == openState then
-    mendTimes(buckets)
-    return withBudgets(withBalances({ 'OK' }, buckets), budgets)
-  end
-  local slots = slotsOf(plan.slots)
-  local refusal = needSeed(budgets)
-  if refusal then mendTimes(buckets) end
-  refusal = refusal or refuse(buckets, slots, budgets)
-  if refusal then return refusal end
-
-  charge(buckets)
-  hold(id, slots)
-  -- The refusal above has counted them all.
-  for _, slot in ipairs(slots) do liveBySet[slot.key] = slot.live + 1 end
-  writeOpen(requestKey, packed, holdBudgets(budgets))
+  mendTimes(buckets)
   return withBudgets(withBalances({ 'OK' }, buckets), budgets)
 end
 
-local function inspect(planText, budgetPlan)
-  local plan = planOf(planText)
-  local buckets = {}
-  addBuckets(buckets, plan.requests, requestsRule, 0)
-  addBuckets(buckets, plan.tokens, tokensRule, 0)
+local function inspect(budgetPlan, numbers)
+  local plan = planOfNumbers(numbers)
+  priceBuckets(plan.buckets, 0)
   local budgets = budgetsOf(budgetPlan, 0)
-  local failure = readBuckets(buckets) or readBudgets(budgets)
+  local failure = readBuckets(plan.buckets) or readBudgets(budgets)
   if failure then return failure end
-  mendTimes(buckets)
-  local reply = withBalances({ 'OK' }, buckets)
-  for _, slot in ipairs(slotsOf(plan.slots)) do
+  mendTimes(plan.buckets)
+  local reply = withBalances({ 'OK' }, plan.buckets)
+  for _, slot in ipairs(plan.slots) do
     local live = countLive(slot.key)
     failure = failureOf(live)
     if failure then return failure end

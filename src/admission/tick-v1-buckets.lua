@@ -1,38 +1,23 @@
--- Token buckets. The arithmetic is that of bucket.ts: whole milli-units, whole microseconds.
+-- Token buckets. The arithmetic is that of bucket.ts: whole milli-units, whole microseconds. The buckets of a scope share
+-- one value, `balance:at` of requests and then of tokens, each empty where nobody has taken anything yet.
 
--- The number is the version of what a bucket's value means.
-local requestsRule, tokensRule = 'b:requests:1:', 'b:tokens:1:'
+-- The number is the version of what the value means.
+local bucketsKey = base .. 'b:2:'
+local bucketsLayout = '^(%-?%d*):(%d*):(%-?%d*):(%d*)$'
 
-local function parserOf(rule)
-  return onceEach(function(text)
-    local buckets = {}
-    for scope, capacity, milli, micros, memoryMs in gmatch(text, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
-      buckets[#buckets + 1] = {
-        key = base .. rule .. scope,
-        capacity = tonumber(capacity),
-        milli = tonumber(milli),
-        micros = tonumber(micros),
-        memoryMs = memoryMs,
-      }
-    end
-    return buckets
-  end)
+local function parseBuckets(value)
+  local requests, requestsAt, tokens, tokensAt = match(value, bucketsLayout)
+  return requests and {
+    requests = tonumber(requests),
+    requestsAt = tonumber(requestsAt),
+    tokens = tonumber(tokens),
+    tokensAt = tonumber(tokensAt),
+  }
 end
 
-local parsersByRule = { [requestsRule] = parserOf(requestsRule), [tokensRule] = parserOf(tokensRule) }
-
--- Appends the buckets of one rule, each with what it costs this operation.
-local function addBuckets(buckets, plan, rule, costMilli)
-  if plan == '' then return end
-  for _, bucket in ipairs(parsersByRule[rule](plan)) do
-    bucket.cost = costMilli
-    buckets[#buckets + 1] = bucket
-  end
-end
-
-local function parseBucket(value)
-  local balance, at = match(value, '^(%-?%d+):(%d+)$')
-  return balance and { balance = tonumber(balance), at = tonumber(at) }
+local function packBuckets(cell)
+  local requests = cell.requests and format('%d:%d:', cell.requests, cell.requestsAt) or '::'
+  return requests .. (cell.tokens and format('%d:%d', cell.tokens, cell.tokensAt) or ':')
 end
 
 local function refill(bucket, balance, at)
@@ -53,28 +38,32 @@ end
 
 -- Fills in what each bucket holds now; answers the failure, or nil.
 local function readBuckets(buckets)
-  local failure = load(buckets, parseBucket)
+  local failure = load(buckets, parseBuckets)
   if failure then return failure end
-  for _, bucket in ipairs(buckets) do
+  for index = 1, #buckets do
+    local bucket = buckets[index]
     local cell = cells[bucket.key]
-    if cell.isMissing then
-      refill(bucket, bucket.capacity, now)
-    else
-      refill(bucket, cell.balance, cell.at)
-    end
+    refill(bucket, cell[bucket.rule] or bucket.capacity, cell[bucket.ruleAt] or now)
   end
   return nil
 end
 
 local function writeBucket(bucket, balance, at)
   local cell = cells[bucket.key]
-  cell.balance, cell.at = balance, at
-  store(bucket.key, cell, bucket.memoryMs)
+  cell[bucket.rule], cell[bucket.ruleAt] = balance, at
+  -- A bucket that the limits of this request do not name must not be forgotten with those that they do.
+  cell.hasGuest = cell.hasGuest or (bucket.isAlone and cell[bucket.otherRule] ~= nil)
+  store(bucket.key, cell, max(cell.memoryMs or 0, bucket.memoryMs))
+end
+
+local function priceBuckets(buckets, cost)
+  for index = 1, #buckets do buckets[index].cost = cost end
 end
 
 -- Takes the cost of each bucket, which may be negative, within the bounds of credit and debt.
 local function charge(buckets)
-  for _, bucket in ipairs(buckets) do
+  for index = 1, #buckets do
+    local bucket = buckets[index]
     local balance = min(bucket.capacity, bucket.balance - bucket.cost)
     bucket.balance = max(-bucket.capacity, balance)
     writeBucket(bucket, bucket.balance, bucket.at)
@@ -83,7 +72,8 @@ end
 
 -- The one thing a refusal may write: without it a clock that went back would refuse for as long as it went.
 local function mendTimes(buckets)
-  for _, bucket in ipairs(buckets) do
+  for index = 1, #buckets do
+    local bucket = buckets[index]
     if bucket.staleBalance then writeBucket(bucket, bucket.staleBalance, now) end
   end
 end

@@ -48,8 +48,10 @@ local function parseBudget(value)
 end
 
 local parsedBudgets = {}
+local noBudgets = {}
 
 local function budgetsOf(plan, cost)
+  if plan == '' then return noBudgets end
   local budgets = parsedBudgets[plan]
   if not budgets then
     budgets = {}
@@ -112,22 +114,27 @@ local function budgetWait(budget)
   return ends - nowMs
 end
 
--- Holds the cost of an admission, and answers what its settlement needs to know of it.
-local function holdBudgets(budgets)
+-- What the settlement of an admission needs to know of its budgets.
+local function packCharges(budgets)
   local charges = ''
+  for _, budget in ipairs(budgets) do
+    charges = charges .. format('%s %s %d %d 0\n', budget.kind, budget.scope, budget.period, budget.cost)
+  end
+  return charges
+end
+
+local function holdBudgets(budgets)
   for _, budget in ipairs(budgets) do
     budget.held = budget.held + budget.cost
     local cell = cells[budget.key]
     cell.period, cell.spent, cell.held = budget.period, budget.spent, budget.held
     store(budget.key, cell, budgetMemoryMs(budget.kind, budget.period))
-    charges = charges
-      .. format('%s %s %d %d 0\n', budget.kind, budget.scope, budget.period, budget.cost)
   end
-  return charges
 end
 
 -- What one request holds of each budget and has been charged: `kind scope period held charged`.
 local function parseCharges(plan)
+  if plan == '' then return noBudgets end
   local charges = {}
   for kind, scope, period, held, charged in gmatch(plan, '(%S+) (%S+) (%S+) (%S+) (%S+)\n') do
     charges[#charges + 1] = {

@@ -2,8 +2,8 @@
 -- One text, made of the files `tick-v1-*.lua` in the order that tick-script.ts names.
 --
 -- KEYS[1] is <prefix>{<shard>}:open; every other name is derived inside the same hash tag.
--- ARGV    is gate, leaseMs, missedBeatMs, tombstoneMs, openMs, streamCap (0: no stream), a fresh incarnation, then
---         operations: a letter and its arguments.
+-- ARGV    is gate, leaseMs, missedBeatMs, tombstoneMs, openMs, streamCap (0: no stream), a fresh incarnation, how many
+--         scopes there are, the scopes, then operations: a letter and its arguments.
 -- Reply   is the shard's incarnation, then one array for each operation, in order: a word, then numbers or strings.
 --
 -- Each operation is all or nothing by itself: it first reads, through pcall, and only then issues writes, which can no
@@ -20,7 +20,7 @@ local streamKey = base .. 'u'
 local gate = ARGV[1]
 local leaseMs, missedBeatMs = tonumber(ARGV[2]), tonumber(ARGV[3])
 local tombstoneMs, openMs, streamCap = ARGV[4], ARGV[5], tonumber(ARGV[6])
-local firstOperation = 8
+local scopeCount, scopesBegin = tonumber(ARGV[8]), 8
 
 local now = readClock()
 local nowMs = floor(now / 1000)
@@ -36,32 +36,45 @@ local function failureOf(reply)
 end
 
 -- What this call knows of the keys with balances. The operations of a call mostly share an account, so each key is read
--- once, and written once when all operations are done: only its last value counts.
-local cells, changed = {}, {}
+-- once, and written once when all operations are done: only its last value counts. `values` holds what was read and
+-- nobody has looked at yet, `awaited` the keys that are worth reading together with the first one needed.
+local cells, changed, values, awaited = {}, {}, {}, {}
 
--- Reads what is not known yet; answers the failure, or nil. MGET says nothing about a key of another type, and a
--- poisoned one must not count as one that nobody has written.
-local function load(items, parse)
-  local keys
-  for _, item in ipairs(items) do
-    if not cells[item.key] then
-      keys = keys or {}
-      keys[#keys + 1] = item.key
-    end
+local function fetch(key)
+  awaited[#awaited + 1] = key
+  local answers = attempt('MGET', unpack(awaited))
+  if answers.err then return { 'ERR', answers.err } end
+  for index = 1, #awaited do
+    local name = awaited[index]
+    if values[name] == nil then values[name] = answers[index] end
   end
-  if not keys then return nil end
-  local values = attempt('MGET', unpack(keys))
-  if values.err then return { 'ERR', values.err } end
-  for index, key in ipairs(keys) do
-    if values[index] then
-      local cell = parse(values[index])
-      if not cell then return { 'ERR', 'BADVALUE ' .. key } end
-      cells[key] = cell
-    else
-      local kind = call('TYPE', key).ok
-      if kind ~= 'none' then return { 'ERR', 'WRONGTYPE ' .. kind .. ' at ' .. key } end
-      cells[key] = { isMissing = true }
-    end
+  awaited = {}
+  return nil
+end
+
+-- Answers the failure, or nil. MGET says nothing about a key of another type, and a poisoned one must not count as one
+-- that nobody has written.
+local function loadOne(key, parse)
+  local failure = values[key] == nil and fetch(key)
+  if failure then return failure end
+  local cell = { isMissing = true }
+  if values[key] then
+    cell = parse(values[key])
+    if not cell then return { 'ERR', 'BADVALUE ' .. key } end
+  else
+    local kind = call('TYPE', key).ok
+    if kind ~= 'none' then return { 'ERR', 'WRONGTYPE ' .. kind .. ' at ' .. key } end
+  end
+  cells[key] = cell
+  return nil
+end
+
+-- Reads what is not known yet; answers the failure, or nil.
+local function load(items, parse)
+  for index = 1, #items do
+    local key = items[index].key
+    local failure = not cells[key] and loadOne(key, parse)
+    if failure then return failure end
   end
   return nil
 end

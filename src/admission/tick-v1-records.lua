@@ -1,14 +1,15 @@
 -- What is remembered of a request: one string under `r:<id>`, because a hash with a long field costs the server several
--- times as much. Open it is `O<rank><reaped><dispatched><progress>`, each of fixed width, then by tabs what is held of
--- requests and tokens, its plan, its record, and what its budgets are charged. Finished it begins with F and its record is
+-- times as much. Open it is `O<rank><reaped><progress>`, each of fixed width, then by tabs what is held of requests and
+-- tokens, its plan, its record, and what its budgets are charged. Finished it begins with F and its record is
 -- empty; of a final one nothing but the rank is left. Another layout takes other letters, so that none is misread.
 -- The server's Lua reads every character of a string that it is handed, so long ones are left where they are.
 
 local recordPrefix = base .. 'r:'
 local openState, finishedState = 'O', 'F'
-local dispatchedAt, progressAt = '3', '4'
+local progressAt = '3'
 local finalTombstone = finishedState .. '3'
-local headLayout = '^([OF])(%d)(%d)(%d)(%d+)\t(%d+)\t(%d+)\t'
+local headLayout = '^([OF])(%d)(%d)(%d+)\t(%d+)\t(%d+)\t'
+local openHeadLayout = '^O%d%d%d+\t(%d+)\t(%d+)\t'
 local restLayout = '^([^\t]*)\t()[^\t]*\t([^\t]*)$'
 -- Longer than any head.
 local headEnd = '63'
@@ -27,12 +28,11 @@ local function readState(requestKey)
 end
 
 local function parseHead(value)
-  local state, rank, reaped, dispatched, progress, requests, tokens, at = match(value, headLayout .. '()')
+  local state, rank, reaped, progress, requests, tokens, at = match(value, headLayout .. '()')
   return state and {
     isFinished = state == finishedState,
     rank = tonumber(rank),
     isReaped = reaped == '1',
-    dispatched = dispatched,
     progress = tonumber(progress),
     requests = requests,
     tokens = tokens,
@@ -50,7 +50,7 @@ local function readRequest(requestKey)
   if not request then return nil, malformed(requestKey) end
   local plan, recordAt, charges = match(sub(value, restAt), restLayout)
   if not plan then return nil, malformed(requestKey) end
-  request.plan, request.charges = plan, charges
+  request.plan, request.charges = planOfText(plan), charges
   request.record = sub(value, restAt + recordAt - 1, -2 - #charges)
   return request
 end
@@ -62,10 +62,9 @@ local function readOpenHead(requestKey, plan)
   if failure then return nil, failure end
   if value == '' then return nil end
   if sub(value, 1, 1) ~= openState then return readRequest(requestKey) end
-  local request = parseHead(value)
-  if not request then return nil, malformed(requestKey) end
-  request.plan, request.charges = plan, ''
-  return request
+  local requests, tokens = match(value, openHeadLayout)
+  if not requests then return nil, malformed(requestKey) end
+  return { requests = requests, tokens = tokens, plan = plan, charges = '' }
 end
 
 local function packProgress(progress)
@@ -74,17 +73,18 @@ end
 
 local noProgress = packProgress(0)
 
--- `packed` is the whole value but for the charges, as the caller makes it of a request that has not begun.
-local function writeOpen(requestKey, packed, charges)
+-- `packed` is the whole value but for the charges, as the caller makes it of a request that has not begun. Answers false,
+-- and has written nothing, when something is remembered already.
+local function beginOpen(requestKey, packed, charges)
   if charges ~= '' then packed = packed .. charges end
-  call('SET', requestKey, packed, 'PX', openMs)
+  return call('SET', requestKey, packed, 'PX', openMs, 'NX')
 end
 
 local function writeOpenAgain(requestKey, packed, request)
   local _, restAt = parseHead(packed)
-  local head = openState .. '00' .. request.dispatched .. packProgress(request.progress)
+  local head = openState .. '00' .. packProgress(request.progress)
     .. '\t' .. request.requests .. '\t' .. request.tokens .. '\t'
-  writeOpen(requestKey, head .. sub(packed, restAt), request.charges)
+  call('SET', requestKey, head .. sub(packed, restAt) .. request.charges, 'PX', openMs)
 end
 
 local function writeTombstone(requestKey, rank, rest)
@@ -93,15 +93,7 @@ local function writeTombstone(requestKey, rank, rest)
     call('SET', requestKey, finalTombstone, 'PX', tombstoneMs)
     return
   end
-  local value = finishedState .. rank .. (rest.isReaped and '1' or '0') .. '0' .. noProgress
-    .. '\t' .. whole(rest.requests) .. '\t' .. whole(rest.tokens) .. '\t' .. rest.plan .. '\t\t' .. rest.charges
+  local value = finishedState .. rank .. (rest.isReaped and '1' or '0') .. noProgress
+    .. '\t' .. whole(rest.requests) .. '\t' .. whole(rest.tokens) .. '\t' .. textOf(rest.plan) .. '\t\t' .. rest.charges
   call('SET', requestKey, value, 'PX', tombstoneMs)
 end
-
--- A plan is the buckets of requests, those of tokens, and the concurrency limits; apart, because a settlement mostly
--- changes the tokens alone and need not look at the rest.
-local emptyPlan = '\r\r'
-local planOf = onceEach(function(text)
-  local requests, tokens, slots = match(text, '^([^\r]*)\r([^\r]*)\r([^\r]*)$')
-  return { requests = requests or '', tokens = tokens or '', slots = slots or '' }
-end)

@@ -31,7 +31,7 @@ if not incarnation then
 end
 
 local replies = { failureOf(incarnation) and '' or incarnation }
-local position = firstOperation
+local position = scopesBegin + scopeCount + 1
 while position <= #ARGV do
   local operation = operations[ARGV[position]]
   if shardFailure then
@@ -46,9 +46,10 @@ end
 writeSets()
 for _, key in ipairs(changed) do
   local cell = cells[key]
-  local value = cell.balance and format('%d:%d', cell.balance, cell.at)
-    or format('%d:%d:%d', cell.period, cell.spent, cell.held)
-  if cell.memoryMs then
+  local value = cell.period and format('%d:%d:%d', cell.period, cell.spent, cell.held) or packBuckets(cell)
+  if cell.hasGuest then
+    call('SET', key, value, 'PX', max(cell.memoryMs, call('PTTL', key)))
+  elseif cell.memoryMs then
     call('SET', key, value, 'PX', cell.memoryMs)
   else
     call('SET', key, value, 'KEEPTTL')

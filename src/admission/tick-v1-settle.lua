@@ -7,21 +7,27 @@ local function amountDue(kind, held, actual)
   return actual
 end
 
+local none = {}
+
+-- Those of a rule that costs what it was expected to are not even read.
+local function bucketsToChange(plan, requests, tokens)
+  priceBuckets(plan.requests, requests * 1000)
+  priceBuckets(plan.tokens, tokens * 1000)
+  if requests == 0 then return tokens == 0 and none or plan.tokens end
+  return tokens == 0 and plan.requests or plan.buckets
+end
+
 -- `request` is what is stored of it, or nil.
 local function finish(id, request, change)
   if request and request.isFinished and request.rank >= change.rank then return { 'DUP' } end
-  local planText = request and request.plan or change.plan
-  local plan = planOf(planText)
+  local plan = request and request.plan or change.plan
   local heldRequests = request and tonumber(request.requests) or 0
   local heldTokens = request and tonumber(request.tokens) or 0
   local requests = amountDue(change.kind, heldRequests, change.requests)
   local tokens = amountDue(change.kind, heldTokens, change.tokens)
-  local buckets = {}
-  if requests ~= heldRequests then addBuckets(buckets, plan.requests, requestsRule, (requests - heldRequests) * 1000) end
-  if tokens ~= heldTokens then addBuckets(buckets, plan.tokens, tokensRule, (tokens - heldTokens) * 1000) end
-  local chargePlan = request and request.charges or change.charges
-  local charges = chargePlan == '' and {} or parseCharges(chargePlan)
-  local slots = request and request.isFinished and {} or slotsOf(plan.slots)
+  local buckets = bucketsToChange(plan, requests - heldRequests, tokens - heldTokens)
+  local charges = parseCharges(request and request.charges or change.charges)
+  local slots = request and request.isFinished and none or plan.slots
   local failure = readBuckets(buckets) or readCharges(charges) or firstFailure(slots, id)
   if failure then return failure end
 
@@ -31,17 +37,18 @@ local function finish(id, request, change)
     requests = requests,
     tokens = tokens,
     charges = applyCharges(charges, 0, change.cost),
-    plan = planText,
+    plan = plan,
     isReaped = change.isReaped,
   })
   -- It was never admitted, so it has no row; the tombstone blocks an admission that comes late.
   if not request and change.kind == 'void' then return { 'UNKNOWN' } end
-  if streamCap > 0 then call('XADD', streamKey, '*', 'id', id, 'rank', change.rank, 'rec', change.record) end
+  if streamCap > 0 then call('XADD', streamKey, '*', 'id', id, 'rec', change.record) end
   return { 'OK' }
 end
 
-local function settle(id, kind, rank, requests, tokens, plan, cost, charges, record)
-  local isPlanKnown = plan ~= emptyPlan and charges == ''
+local function settle(id, kind, rank, requests, tokens, cost, charges, record, numbers)
+  local plan = planOfNumbers(numbers)
+  local isPlanKnown = numbers ~= '' and charges == ''
   local request, failure = (isPlanKnown and readOpenHead or readRequest)(recordPrefix .. id, plan)
   if failure then return failure end
   return finish(id, request, {

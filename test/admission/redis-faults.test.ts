@@ -44,8 +44,8 @@ t.test('fails only the operation of a poisoned key when 64 share a call', async 
   const world = await openWorld(t);
   const { engine, lines } = await world.createReplica();
   const base = `${world.keyPrefix}{0}:`;
-  await world.admin.hset(`${base}b:requests:1:key:k7`, 'a', 'b');
-  await world.admin.set(`${base}b:requests:1:key:k8`, 'not a balance');
+  await world.admin.hset(`${base}b:2:key:k7`, 'a', 'b');
+  await world.admin.set(`${base}b:2:key:k8`, 'not a balance');
   await world.admin.set(`${base}c:key:k9`, 'not a set');
   await world.admin.hset(`${base}r:${requestId(10)}`, 'st', 'open');
   await world.admin.set(`${base}r:${requestId(11)}`, 'of another layout');
@@ -61,11 +61,7 @@ t.test('fails only the operation of a poisoned key when 64 share a call', async 
     lines.some(({ level }) => level === 'error'),
     'somebody must look',
   );
-  t.equal(
-    await world.admin.exists(`${base}r:${requestId(9)}`, `${base}b:requests:1:key:k9`),
-    0,
-    'nothing of it was written',
-  );
+  t.equal(await world.admin.exists(`${base}r:${requestId(9)}`, `${base}b:2:key:k9`), 0, 'nothing of it was written');
 });
 
 t.test('writes nothing of a settlement when one of its keys is poisoned, and lands when that is mended', async (t) => {
@@ -77,11 +73,11 @@ t.test('writes nothing of a settlement when one of its keys is poisoned, and lan
   await world.admin.set(slots, 'poison');
   await engine.settle(settlement(requestId(1), 'exact', 100));
   t.same(rows, []);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^500000:/);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^.*:500000:\d+$/);
   await world.admin.del(slots);
   await until(() => rows.length > 0);
   t.match(rows, [{ rank: usageRank.final }]);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^900000:/);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^.*:900000:\d+$/);
 });
 
 t.test('admits one of two and settles first when all meet in one call', async (t) => {
@@ -164,7 +160,7 @@ t.test('says that limits cannot be checked when the server is silent, at once af
   await until(() => lines.some(({ message }) => message === 'redis answers again'));
   t.equal((await engine.admit(admitRequest(requestId(999), { requestsPerMinute: 10 }))).outcome, 'admitted');
   await until(async () => (await world.admin.zcard(`${world.keyPrefix}{0}:open`)) === 2);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:requests:1:account:a1`), /^8000:/, 'nothing counts twice');
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^8000:/, 'nothing counts twice');
 });
 
 t.test('gives an admission up when its answer is lost, and takes nothing for it', async (t) => {
@@ -173,7 +169,7 @@ t.test('gives an admission up when its answer is lost, and takes nothing for it'
   proxy.setMode('drop-replies');
   t.same(await engine.admit(admitRequest(requestId(1), { requestsPerMinute: 10, concurrency: 1 })), unavailable);
   t.equal(engine.openLeases(), 0);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:requests:1:account:a1`), /^(?:9000|10000):/);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^(?:9000|10000):/);
   proxy.setMode('pass');
   await until(async () => (await world.admin.get(`${world.keyPrefix}{0}:r:${requestId(1)}`))?.startsWith('F') === true);
   const other = await world.createReplica();
@@ -196,7 +192,7 @@ t.test('settles once and writes its row when the answer is lost', async (t) => {
   proxy.setMode('pass');
   await until(() => rows.length > 0);
   t.match(rows, [{ requestId: requestId(1), rank: usageRank.final }]);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^900000:/);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^.*:900000:\d+$/);
 });
 
 t.test('reconnects and goes on when the connection is cut', async (t) => {
@@ -226,7 +222,7 @@ t.test('charges what was used when the server lost the record of the request', a
   const { engine, rows } = await world.createReplica();
   const limits = { tokensPerMinute: 1000, tokens: 500, concurrency: 1 };
   await engine.admit(admitRequest(requestId(1), limits));
-  await world.admin.del(`${world.keyPrefix}{0}:r:${requestId(1)}`, `${world.keyPrefix}{0}:b:tokens:1:account:a1`);
+  await world.admin.del(`${world.keyPrefix}{0}:r:${requestId(1)}`, `${world.keyPrefix}{0}:b:2:account:a1`);
   await engine.settle(settlement(requestId(1), 'exact', 100));
   t.match(rows, [{ rank: usageRank.final }]);
   t.match(await engine.admit(admitRequest(requestId(2), { ...limits, tokens: 0 })), {
@@ -263,10 +259,10 @@ t.test('gives an adopted request its slot and its debit with the next heartbeat,
   t.equal(engine.openLeases(), 2);
   await heartbeat();
   t.equal(await world.admin.zcard(`${world.keyPrefix}{0}:c:account:a1`), 2);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^0:/);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^.*:0:\d+$/);
   await engine.settle(settlement(requestId(2), 'exact', 100));
   t.equal(await world.admin.zcard(`${world.keyPrefix}{0}:c:account:a1`), 1);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^400000:/);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^.*:400000:\d+$/);
 });
 
 t.test('charges what an adopted request has used that ended before the server was back', async (t) => {
@@ -278,8 +274,8 @@ t.test('charges what an adopted request has used that ended before the server wa
   proxy.setMode('pass');
   await until(() => rows.length > 0);
   t.match(rows, [{ requestId: requestId(1), rank: usageRank.final }]);
-  await until(async () => (await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`)) !== null);
-  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:tokens:1:account:a1`), /^900000:/);
+  await until(async () => (await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`)) !== null);
+  t.match(await world.admin.get(`${world.keyPrefix}{0}:b:2:account:a1`), /^.*:900000:\d+$/);
 });
 
 t.test('tells since when the server is silent, and that it is not', async (t) => {

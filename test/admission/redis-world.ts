@@ -155,10 +155,9 @@ export async function openRedisWorld(options: RedisWorldOptions = {}): Promise<R
   };
 }
 
-function readRow([, id, , rank, , text = '']: string[]): UsageRecord {
+function readRow([, id, , text = '']: string[]): UsageRecord {
   const record = JSON.parse(text) as UsageRecord;
-  if (record.requestId !== id || record.rank !== Number(rank))
-    throw new Error(`the entry of ${id} is not its record's`);
+  if (record.requestId !== id) throw new Error(`the entry of ${id} is not its record's`);
   return record;
 }
 

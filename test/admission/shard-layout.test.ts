@@ -36,7 +36,7 @@ t.test('removes all that carries the prefix, and nothing beside it', async (t) =
   const { admin, keyPrefix, keys } = await openScene(t);
   const beside = `x${keyPrefix}{0}:open`;
   t.teardown(() => admin.del(beside));
-  await admin.mset(`${keyPrefix}{0}:b:requests:1:account:a`, 'x', `${keyPrefix}{2}:rid`, 'x', beside, 'x');
+  await admin.mset(`${keyPrefix}{0}:b:2:account:a`, 'x', `${keyPrefix}{2}:rid`, 'x', beside, 'x');
   await removeLayout(admin, keyPrefix);
   t.same(await keys(), []);
   t.equal(await admin.get(beside), 'x');

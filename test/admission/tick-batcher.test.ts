@@ -9,12 +9,14 @@ import {
 import {
   admitOperation,
   emptyPlan,
+  markOperation,
   packPlan,
   reapOperation,
   renewOperation,
   settleOperation,
 } from '../../src/admission/tick-operations.ts';
 import { loadTickScript } from '../../src/admission/tick-script.ts';
+import type { AdmitRequest } from '../../src/contract/admission.ts';
 import { openRedis } from '../../src/platform/redis.ts';
 import { admitRequest, range, requestId, settlement, usageRecord, type RequestLimits } from './engine-world.ts';
 import { openRedisWorld, redisUrl, type RedisWorld } from './redis-world.ts';
@@ -67,7 +69,10 @@ t.test('sends large operations in calls of their own', async (t) => {
   const { batcher } = await openSubject(t);
   const record = 'x'.repeat(200_000);
   const replies = await Promise.all(
-    range(6).map((serial) => batcher.submit({ urgency: 2, args: admission(serial).args.with(5, record) })),
+    range(6).map((serial) => {
+      const operation = admission(serial);
+      return batcher.submit({ ...operation, args: operation.args.with(4, record) });
+    }),
   );
   t.ok(replies.every(({ kind }) => kind === 'answered'));
 });
@@ -108,7 +113,7 @@ t.test('settles an orphan only by what is known of it, and says so when it is as
   const { world, batcher } = await openSubject(t);
   await batcher.submit(admission(1));
   await batcher.submit(renewOperation(requestId(1), { progressTokens: 70, isDispatched: true }));
-  await world.admin.zadd(`${world.keyPrefix}{0}:open`, 1, requestId(1));
+  await world.admin.zadd(`${world.keyPrefix}{0}:open`, 1.5, requestId(1));
   const order = { id: requestId(1), estimatedTokens: 40, record: usageRecord(requestId(1), 1), progressTokens: 70 };
   t.match(await batcher.submit(reapOperation({ ...order, isDispatched: false })), { reply: ['CHANGED'] });
   const known = { ...order, isDispatched: true };
@@ -135,6 +140,68 @@ t.test('tells a lost lease from a reaped one when it renews', async (t) => {
   t.match(await batcher.submit(renewal), { reply: ['LOST'] });
   await batcher.submit(settleOperation(settlement(requestId(1), 'under'), emptyPlan));
   t.match(await batcher.submit(renewal), { reply: ['REAPED'] });
+});
+
+t.test('keeps a mark when a renewal comes that does not know of it yet', async (t) => {
+  const { world, batcher } = await openSubject(t);
+  await batcher.submit(admission(1));
+  await batcher.submit(markOperation(requestId(1)));
+  await batcher.submit(renewOperation(requestId(1), { progressTokens: 5, isDispatched: false }));
+  t.match(await world.admin.zscore(`${world.keyPrefix}{0}:open`, requestId(1)), /\.5$/);
+});
+
+t.test('marks nothing that is not open', async (t) => {
+  const { world, batcher } = await openSubject(t);
+  const mark = markOperation(requestId(1));
+  await batcher.submit(mark);
+  await batcher.submit(admission(1));
+  await Promise.all([
+    batcher.submit(settleOperation(settlement(requestId(1), 'exact', 1), emptyPlan)),
+    batcher.submit(mark),
+  ]);
+  t.equal(await world.admin.exists(`${world.keyPrefix}{0}:open`), 0);
+});
+
+t.test('remembers a slow bucket for its own time when a request names only the other of its scope', async (t) => {
+  const { world, batcher } = await openSubject(t);
+  const key = `${world.keyPrefix}{0}:b:2:account:a1`;
+  const scope = 'account:a1';
+  const requests = { rule: 'requests', scope, capacity: 100, refillPerMinute: 100, cost: 1 } as const;
+  const tokens = { rule: 'tokens', scope, capacity: 100_000, refillPerMinute: 10, cost: 50_000 } as const;
+  const ask = (serial: number, buckets: AdmitRequest['buckets']) => {
+    const request = { ...admitRequest(requestId(serial), {}), buckets };
+    return batcher.submit(admitOperation(request, packPlan(request, 0)));
+  };
+  await ask(1, [requests, tokens]);
+  const memoryMs = await world.admin.pttl(key);
+  t.ok(memoryMs > 3_600_000 * 2);
+  await ask(2, [requests]);
+  t.ok((await world.admin.pttl(key)) > memoryMs - 60_000);
+  t.match(await world.admin.get(key), /^\d+:\d+:500\d{5}:\d+$/);
+});
+
+t.test('answers each bucket in its own place when the rules name the scopes in different orders', async (t) => {
+  const { batcher } = await openSubject(t);
+  const bucket = (rule: 'requests' | 'tokens', scope: string, capacity: number) => ({
+    rule,
+    scope,
+    capacity,
+    refillPerMinute: 1,
+    cost: 1,
+  });
+  const request: AdmitRequest = {
+    ...admitRequest(requestId(1), {}),
+    buckets: [
+      bucket('tokens', 'account:a1', 10),
+      bucket('requests', 'key:k1', 20),
+      bucket('requests', 'account:a1', 30),
+      bucket('tokens', 'key:k1', 40),
+    ],
+    concurrency: [],
+  };
+  t.match(await batcher.submit(admitOperation(request, packPlan(request, 0))), {
+    reply: ['OK', 19_000, 29_000, 9_000, 39_000],
+  });
 });
 
 /** A client whose calls the test answers when it likes. */
