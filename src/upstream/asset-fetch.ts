@@ -11,6 +11,7 @@ import { createEgress } from './egress.ts';
 export type AssetFetchOptions = {
   /** Host names, `*.example.com` for all below one, `*` for every public host. Empty: nothing is fetched. */
   hosts: readonly string[];
+  /** Of all files of one request together. */
   maximumBytes?: number;
   timeoutMs?: number;
   /** For tests: loopback over plain http is reached as well. */
@@ -36,7 +37,7 @@ export function createAssetFetch(options: AssetFetchOptions): AssetFetch {
     connect: { timeout: timeoutMs, ...(allowPrivate ? {} : { lookup: egress.lookup }) },
   });
 
-  async function fetchOne(text: string): Promise<[string, Asset] | null> {
+  async function fetchOne(text: string, room: Room): Promise<[string, Asset] | null> {
     const url = URL.parse(text);
     if (url === null || !isAllowed(url)) return null;
     try {
@@ -52,7 +53,7 @@ export function createAssetFetch(options: AssetFetchOptions): AssetFetch {
         },
         signal: AbortSignal.timeout(timeoutMs),
       });
-      return [text, await readAsset(url, reply)];
+      return [text, await readAsset(url, reply, room)];
     } catch (error) {
       throw error instanceof Error && 'kind' in error ? error : unreachable(url, 'could not be fetched', error);
     }
@@ -74,21 +75,32 @@ export function createAssetFetch(options: AssetFetchOptions): AssetFetch {
           param: 'messages',
         });
       }
-      const found = await Promise.all(distinct.map(fetchOne));
+      const room = { bytes: maximumBytes };
+      const found = await Promise.all(distinct.map((url) => fetchOne(url, room)));
       return new Map(found.filter((entry) => entry !== null));
     },
     close: () => agent.destroy(),
   };
 }
 
-async function readAsset(url: URL, { statusCode, headers, body }: Dispatcher.ResponseData): Promise<Asset> {
+/** What is left for the files of one request. */
+type Room = { bytes: number };
+
+async function readAsset(url: URL, { statusCode, headers, body }: Dispatcher.ResponseData, room: Room): Promise<Asset> {
   const type = typeof headers['content-type'] === 'string' ? headers['content-type'] : '';
   const mediaType = type.split(';', 1)[0]?.trim().toLowerCase() ?? '';
   if (statusCode !== 200 || !/^(?:image|application|text)\/[\w.+-]+$/.test(mediaType)) {
     await body.dump();
     throw unreachable(url, statusCode === 200 ? 'is of no known type' : `answered with status ${statusCode}`);
   }
-  return { mediaType, base64: Buffer.from(await body.arrayBuffer()).toString('base64') };
+  const chunks: Buffer[] = [];
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    room.bytes -= chunk.length;
+    // Leaving the loop ends the connection.
+    if (room.bytes < 0) throw unreachable(url, 'makes the files of this request too large together');
+    chunks.push(chunk);
+  }
+  return { mediaType, base64: Buffer.concat(chunks).toString('base64') };
 }
 
 /** A host pattern never matches in the middle of a name. */

@@ -74,6 +74,7 @@ t.test('bytes, time and number are bounded', async (t) => {
   });
   const assets = open(t, { maximumBytes: 1000, timeoutMs: 300 });
   t.equal((await assets.fetch([`${url}/fits`])).size, 1);
+  await t.rejects(assets.fetch([`${url}/fits`, `${url}/alone`]), refusal(/too large together/), 'all files together');
   await t.rejects(assets.fetch([`${url}/large`]), refusal(/could not be fetched/));
   await t.rejects(assets.fetch([`${url}/slow`]), refusal(/could not be fetched/));
   const many = Array.from({ length: 33 }, (_, index) => `${url}/${index}`);
