@@ -23,8 +23,11 @@ export interface Router {
   list(principal: Principal): readonly ListedModel[];
 }
 
-/** A caller writes it, and it goes into headers, rows and log lines: printable, and no longer than any real name. */
-const passableName = /^[\x21-\x7e]{1,200}$/;
+/**
+ * A caller writes it, and it goes into headers, rows, log lines and the paths of some providers: printable, no longer than
+ * any real name, and never the step in a path that `encodeURIComponent` leaves as it is.
+ */
+const passableName = /^(?!\.{1,2}$)[\x21-\x7e]{1,200}$/;
 
 type Targets = readonly [Target, ...Target[]];
 

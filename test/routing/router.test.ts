@@ -135,6 +135,12 @@ t.test('passes an upstream model that the catalogue does not know to its provide
   t.end();
 });
 
+t.test('never passes a name that is a step in a path: it would lead past the model at the provider', (t) => {
+  for (const name of ['south/..', 'south/.']) t.equal(notFound(name, principal()).status, 404, name);
+  t.doesNotThrow(() => router.resolve('south/...', principal()));
+  t.end();
+});
+
 t.test('takes the names of prototypes for names that nobody has', (t) => {
   for (const name of ['toString', 'constructor', '__proto__', 'hasOwnProperty', 'valueOf', '']) {
     const error = notFound(name);
