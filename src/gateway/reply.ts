@@ -63,7 +63,7 @@ export function createReplySteps(options: ReplyOptions): ExchangeSteps {
     if (typeof upstreamId === 'string' && /^[\x21-\x7e]{1,200}$/.test(upstreamId)) {
       headers.push('x-tollgate-upstream-request-id', upstreamId);
     }
-    if (dropped.length > 0) headers.push('x-tollgate-dropped-params', headerText(dropped.join(', ')));
+    if (dropped.length > 0) headers.push('x-tollgate-dropped-params', droppedText(dropped));
     return headers;
   }
 
@@ -140,6 +140,21 @@ export const publicRequestId = (requestId: string): string =>
 /** A model's name comes from a catalogue that an operator wrote; Node refuses what does not fit into a header. */
 function headerText(text: string): string {
   return isPrintable.test(text) ? text : text.replace(/[^\x20-\x7e]/g, '?');
+}
+
+/** Clients refuse a reply whose headers are long (Node's at 16 KiB in all), and one request may drop thousands of paths. */
+const longestDroppedText = 2_000;
+
+function droppedText(dropped: readonly string[]): string {
+  const shown: string[] = [];
+  let length = 0;
+  for (const path of dropped) {
+    length += path.length + 2;
+    if (length > longestDroppedText) break;
+    shown.push(path);
+  }
+  const more = dropped.length - shown.length;
+  return headerText([...shown, ...(more > 0 ? [`... (${more} more)`] : [])].join(', '));
 }
 
 const isPrintable = /^[\x20-\x7e]*$/;

@@ -55,6 +55,19 @@ t.test('a reply without end is cut off', async (t) => {
   await upstream.requests[0]?.closedEarly;
 });
 
+t.test('a request that drops thousands of paths is told of them in a header that any client takes', async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('x')));
+  const yaml = `providers: { groq: { key: k, base_url: "${upstream.url}", allow_private: true } }`;
+  const gateway = await startGateway(t, { yaml });
+  const { token } = await gateway.createKey();
+  const named = Array.from({ length: 2_000 }, () => ({ role: 'user', name: 'a', content: 'hi' }));
+  const reply = await post(gateway, token, { model: 'groq/small', messages: named });
+  t.equal(reply.status, 200);
+  const told = reply.headers.get('x-tollgate-dropped-params') ?? '';
+  t.match(told, /^messages\.0\.name, .*\(\d+ more\)$/);
+  t.ok(told.length < 2_100, `${told.length} characters`);
+});
+
 t.test('strict mode refuses what would otherwise be dropped and reported', async (t) => {
   const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('x')));
   const yaml = `providers: { house: { dialect: openai-compat, base_url: "${upstream.url}", allow_private: true } }`;
