@@ -27,6 +27,8 @@ const redactedPaths = [
   'headers["set-cookie"]',
   // The Redis client hangs the command that failed on its error, and AUTH has the password for an argument.
   'err.command.args',
+  // A Cluster's own error carries that of the last node that was asked.
+  'err.lastNodeError.command.args',
 ];
 
 /** Lines wait in memory for up to a second or 8 KB: a write per request would cost more than the request's own bookkeeping. */

@@ -93,6 +93,16 @@ t.test('prints an error with its stack and without the command that failed', (t)
   t.end();
 });
 
+t.test('prints the error of a Cluster without the command of the node that it carries', (t) => {
+  const { log, lines } = openLog(t);
+  const lastNodeError = Object.assign(new Error('WRONGPASS'), { command: { name: 'auth', args: ['default', secret] } });
+  log.warn({ err: Object.assign(new Error('Failed to refresh slots cache.'), { lastNodeError }) }, 'connection lost');
+  const shown = JSON.stringify(lines());
+  t.match(shown, 'WRONGPASS');
+  t.notMatch(shown, secret);
+  t.end();
+});
+
 const source = join(import.meta.dirname, '..', '..', 'src', 'platform', 'logger.ts');
 
 /** What a process of its own prints before it ends. */
