@@ -98,6 +98,8 @@ export function createLocalShareEngine<Engine extends SharedEngine>(options: Loc
       return answer;
     } catch (error) {
       log.warn({ err: error }, 'an intent could not be written, so its request was refused');
+      // It may have landed all the same, and only its answer was lost.
+      void takeBack(Promise.resolve(), record);
       return 'failed';
     } finally {
       clearTimeout(timer);

@@ -95,7 +95,7 @@ export function createAdmissionGate(options: AdmissionGateOptions): AdmissionGat
     let decision = first;
     let rest = ask;
     const passed: string[] = [];
-    while (isRefusedInShadow(principal, decision)) {
+    while (isRefusedInShadow(principal, decision) && !passed.includes(decision.rule)) {
       passed.push(decision.rule);
       rest = askWithout(rest, decision);
       decision = await engine.admit(rest);

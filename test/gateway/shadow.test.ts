@@ -126,6 +126,14 @@ for (const [name, open] of Object.entries(engines)) {
       t.equal(view?.budgets[0]?.remainingNanoUsd, 100 - spentNanoUsd - 20);
     });
 
+    scenario('a budget that has spent more than there can be a limit is asked for twice at most', async (t, world) => {
+      const caller = principal({ budgets: { daily: 50 } }, ['budget']);
+      const budget = { scope: 'account:a1', period: 'daily' } as const;
+      const reading = await world.engine.readBudget('a1', budget);
+      await world.engine.seedBudget('a1', budget, 5e15, reading?.atMs ?? 0);
+      t.match(await world.ask(caller, 10), { status: 429 });
+    });
+
     scenario('what is not in shadow refuses, and then nothing is counted', async (t, { ask, shadowed }) => {
       const caller = principal({ requestsPerMinute: 1, concurrency: 1 }, ['requests']);
       await ask(caller);
