@@ -137,6 +137,9 @@ export class Exchange implements UpstreamHandler, Watched {
       if (pipe.failure !== null) this.#fail(pipe.failure, 'upstream_failed');
       else if (pipe.estimateOutputTokens() > this.#steps.outputCapTokens && !pipe.isEnded)
         this.#fail(cutError('overReservation'), 'capped');
+      // What is gathered for a caller without a stream is held in memory, as a plain reply is.
+      else if (!this.flow.request.stream && this.#received > maximumReplyBytes)
+        this.#fail(cutError('tooLarge'), 'upstream_failed');
     });
   }
 
@@ -352,10 +355,15 @@ export class Exchange implements UpstreamHandler, Watched {
       upstreamStatus: this.#status,
       isDispatched: this.#isDispatched,
       usage: this.#pipe === null ? this.#unaryUsage : this.#pipe.usage(),
-      outputTokens: this.#firstByteAtMs === null ? 0 : (this.#pipe?.estimateOutputTokens() ?? 0),
+      outputTokens: this.#hasDelivered() ? (this.#pipe?.estimateOutputTokens() ?? 0) : 0,
       firstByteAtMs: this.#firstByteAtMs,
       isLeaseLost: this.#lease.isLost,
     });
+  }
+
+  /** What is gathered was produced for the caller, who would only have seen it at the end. */
+  #hasDelivered(): boolean {
+    return this.#firstByteAtMs !== null || !this.flow.request.stream;
   }
 
   /** A connection whose reply is over goes back to the pool by itself; any other is closed. */

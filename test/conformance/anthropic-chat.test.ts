@@ -302,6 +302,24 @@ t.test(
   },
 );
 
+t.test('ends a reply that grows without end while it is gathered', async (t) => {
+  const opening = streamed(message([text('Hello')])).slice(0, 2);
+  const piece = { type: 'text_delta', text: 'x'.repeat(1024 * 1024) };
+  const data = JSON.stringify({ type: 'content_block_delta', index: 0, delta: piece });
+  const more = sseText([{ event: 'content_block_delta', data }]);
+  upstream.answer = (_request, response) => {
+    openStream(response);
+    response.write(sseText(opening));
+    const grow = (): void => {
+      while (!response.destroyed && response.write(more));
+      if (!response.destroyed) response.once('drain', grow);
+    };
+    grow();
+  };
+  const error = await rejection(client.chat.completions.create({ model: opus, messages }));
+  t.match(error, { status: 502, message: /too large/ });
+});
+
 t.test('keeps the figures of a reply that broke off while it was gathered', async (t) => {
   upstream.answer = (_request, response) => {
     openStream(response);

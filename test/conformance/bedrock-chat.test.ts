@@ -121,6 +121,28 @@ t.test("signs what it sends, with the operator's key and nothing of the caller's
   t.equal(checkSignature({ ...request, rawBody: `${request.rawBody} ` }, secret).isRight, false, 'the check can fail');
 });
 
+t.test('a caller who leaves while the reply is gathered is charged for what was produced', async (t) => {
+  const given = new AbortController();
+  const delta = amazonEvent('contentBlockDelta', { contentBlockIndex: 0, delta: { text: 'x'.repeat(1024 * 1024) } });
+  upstream.answer = (_request, response) => {
+    openFrames(response);
+    response.write(amazonEvent('messageStart', { role: 'assistant' }));
+    // More than the sockets between hold, so that the gateway has read some of it when all of it has left.
+    response.write(Buffer.concat(Array.from({ length: 24 }, () => delta)), () => given.abort());
+  };
+  const call = client.chat.completions.create({ model, messages, max_tokens: 30_000 }, { signal: given.signal });
+  await rejection(call);
+  await world.lastRequest().closedEarly;
+  const rows = world.gateway.database.db.selectFrom('usage_events').selectAll().where('status', '=', 'client_abort');
+  let row = await rows.executeTakeFirst();
+  for (let tries = 0; row === undefined && tries < 500; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    row = await rows.executeTakeFirst();
+  }
+  t.match(row, { usage_source: 'estimated' });
+  t.ok(Number(row?.completion_tokens) >= 100, `${row?.completion_tokens} tokens`);
+});
+
 t.test('reaches a profile by its ARN, with its slashes escaped and signed', async (t) => {
   upstream.answer = (_request, response) => sendJson(response, reply([{ text: 'hello' }]));
   const arn = `arn:aws:bedrock:eu-west-1:123456789012:inference-profile/${modelId}`;
