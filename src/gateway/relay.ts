@@ -11,7 +11,7 @@ import type { JsonObject } from '../contract/json.ts';
 import type { Asset, ChatEndpoint, RequestEdit, RequestRewrite } from '../contract/provider.ts';
 import type { AssetFetch } from '../upstream/asset-fetch.ts';
 import type { RequestHeaders } from '../upstream/credentials.ts';
-import type { UpstreamClient } from '../upstream/client.ts';
+import type { UpstreamCall, UpstreamClient } from '../upstream/client.ts';
 import { playScript } from '../upstream/scripted.ts';
 import { upstreamBody } from './body-edit.ts';
 import type { AttemptResult } from './attempt.ts';
@@ -147,6 +147,11 @@ export function createRelay(options: RelayOptions): Relay {
       onProgress: (outputTokens) => options.onProgress(flow, outputTokens),
     });
     const exchange = new Exchange({ flow, steps, timeouts: options.timeouts, watchdog: options.watchdog });
+    if (flow.client.destroyed) {
+      // Left while their files were fetched: nothing may be sent that somebody would have to pay.
+      exchange.attach(neverSent);
+      return exchange;
+    }
     const streamsUpstream = 'body' in edit && edit.streamsUpstream === true;
     const path = endpoint.path(target, flow.request.stream || streamsUpstream);
     const body = upstreamBody(flow.request, edit);
@@ -193,6 +198,8 @@ export function createRelay(options: RelayOptions): Relay {
 }
 
 const none: RequestHeaders = {};
+const nothing = (): void => undefined;
+const neverSent: UpstreamCall = { pause: nothing, resume: nothing, abort: nothing };
 
 /** What the caller saw: a stream that broke off had begun with 200, a client that left saw nothing more. */
 function statusOf(result: AttemptResult): number {
