@@ -14,7 +14,7 @@ async function createKeyBeyondFirst(world: World): Promise<TestKey> {
 }
 
 function call(world: World, gateway: Gateway, { name, token }: TestKey) {
-  return world.driver.call(gateway.url, { token, marker: world.driver.nextMarker(name), behaviour: 'ok-0' });
+  return world.driver.callUntilDecided(gateway.url, { key: name, token, behaviour: 'ok-0' });
 }
 
 t.test('changes the number of shards when the last gateway of the old one has gone', async (t) => {
