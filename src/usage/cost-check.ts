@@ -11,11 +11,14 @@ import { costPicoUsd } from './price.ts';
 export type WrongCost = { requestId: string; storedUsd: string; expectedUsd: string };
 export type CostCheck = { checked: number; wrong: readonly WrongCost[] };
 
-const batchRows = 2_000;
+const defaultBatchRows = 2_000;
 const firstId = '00000000-0000-0000-0000-000000000000';
 const shownFaults = 100;
 
-export async function checkCosts(db: Store, { fromMs }: { fromMs: number }): Promise<CostCheck> {
+export async function checkCosts(
+  db: Store,
+  { fromMs, batchRows = defaultBatchRows }: { fromMs: number; batchRows?: number },
+): Promise<CostCheck> {
   const prices = await findPriceVersions(db);
   const wrong: WrongCost[] = [];
   let checked = 0;

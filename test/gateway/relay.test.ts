@@ -121,3 +121,39 @@ t.test('a provider with several keys is asked with each in its turn', async (t) 
     ['Bearer two', 'Bearer one', 'Bearer two'],
   );
 });
+
+t.test('without a token to be had nobody is asked, and the operator alone can mend it', async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('never')));
+  const gateway = await startGateway(t, {
+    environment: { VERTEX_API_KEY: '{"no":"account"}', VERTEX_PROJECT: 'p', VERTEX_BASE_URL: upstream.url },
+  });
+  const { token } = await gateway.createKey();
+  for (const stream of [false, true]) {
+    const response = await post(gateway, token, { model: 'vertex/gemini-3.6-flash', messages, stream });
+    t.equal(response.status, 502);
+    t.match(await response.json(), { error: { code: 'upstream_authentication', message: /no valid credential/ } });
+  }
+  t.equal(upstream.requests.length, 0);
+  t.match(await gateway.rows(2), [{ status: 'not_dispatched' }, { status: 'not_dispatched' }]);
+});
+
+t.test('c29 a picture at a URL is fetched only from hosts that the operator named', async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, completion('never')));
+  const environment = {
+    BEDROCK_API_KEY: 'AKID:secret',
+    BEDROCK_REGION: 'eu-west-1',
+    BEDROCK_BASE_URL: upstream.url.replace(/\/v1$/, ''),
+  };
+  const picture = { type: 'image_url', image_url: { url: 'https://127.0.0.1/a.png' } };
+  const body = { model: 'bedrock/anthropic.claude-x', messages: [{ role: 'user', content: [picture] }] };
+  for (const [yaml, message] of [
+    ['', /image|data:/i],
+    ['fetch_hosts: ["*"]', /could not be fetched/],
+  ] as const) {
+    const gateway = await startGateway(t, { yaml, environment });
+    const response = await post(gateway, (await gateway.createKey()).token, body);
+    t.equal(response.status, 400);
+    t.match(await response.json(), { error: { type: 'invalid_request_error', message } });
+  }
+  t.equal(upstream.requests.length, 0);
+});

@@ -53,6 +53,7 @@ for (const [kind, create] of [
     const database = await create(t);
     await fill(database);
     t.same(await checkCosts(database.db, { fromMs: 0 }), { checked: 5, wrong: [] }, 'a price keeps its first meaning');
+    t.same(await checkCosts(database.db, { fromMs: 0, batchRows: 2 }), { checked: 5, wrong: [] }, 'in pieces as well');
   });
 }
 
