@@ -46,9 +46,17 @@ type World = {
   reply: Promise<Response>;
 };
 
+type WorldOptions = {
+  answer: Answer;
+  strictLeases?: boolean;
+  stream?: boolean;
+  /** What the provider wants to be shown, where it has to be fetched first. */
+  token?: Promise<string>;
+};
+
 async function startWorld(
   t: Test,
-  { answer, strictLeases = false, stream = true }: { answer: Answer; strictLeases?: boolean; stream?: boolean },
+  { answer, strictLeases = false, stream = true, token }: WorldOptions,
 ): Promise<World> {
   const lease = createLease();
   const upstream = await startUpstream(t, answer);
@@ -57,13 +65,22 @@ async function startWorld(
   const settled = Promise.withResolvers<Outcome>();
   const { origin, pathname } = new URL(upstream.url);
   const adapter = createDeclaredProvider({ id: 'house', dialect: 'openai-exact', baseUrl: upstream.url });
-  const credentials = createCredentials({
+  const fetched = {
+    headersFor: async () => ({ authorization: (await token) ?? '', 'content-type': 'application/json' }),
+  };
+  const own = createCredentials({
     sources: [{ weight: 1, read: () => 'sk-house' }],
     common: { 'content-type': 'application/json' },
     authorize: (secret) => adapter.authorize(secret),
     signing: undefined,
   });
-  const provider = { adapter, origin, basePath: pathname, allowPrivate: true, credentialsFor: () => credentials };
+  const provider = {
+    adapter,
+    origin,
+    basePath: pathname,
+    allowPrivate: true,
+    credentialsFor: () => (token === undefined ? own : fetched),
+  };
   const relay = createRelay({
     providers: new Map([['house', provider]]),
     upstream: client,
@@ -263,4 +280,19 @@ t.test('a reply that is complete and only has to reach its client is not cut for
   t.same(lease.renewals, []);
   t.ok((await response.text()).includes(content));
   t.match(await outcome, { ending: 'complete', isLeaseLost: false });
+});
+
+t.test('a request waits for its token, and is sent with it', async (t) => {
+  const token = Promise.withResolvers<string>();
+  const shown: (string | undefined)[] = [];
+  const answer: Answer = (request, response) => {
+    shown.push(request.headers.authorization);
+    openStream(response);
+    response.end(first + rest);
+  };
+  const { reply, outcome } = await startWorld(t, { answer, token: token.promise });
+  token.resolve('Bearer late');
+  t.ok((await (await reply).text()).endsWith(endMarker));
+  t.match(await outcome, { ending: 'complete' });
+  t.same(shown, ['Bearer late']);
 });
