@@ -46,7 +46,8 @@ export const anthropicFates = {
 
 /**
  * Members of the Messages request that a caller may send as they are. Those with rules of their own are not in here, nor
- * those that name something of the operator's: a workspace, a profile.
+ * those that name something of the operator's (a workspace, a profile) or that cost more than the catalogue says (a speed,
+ * a place).
  */
 export const ownFields: ReadonlySet<string> = new Set([
   'cache_control',
@@ -54,7 +55,5 @@ export const ownFields: ReadonlySet<string> = new Set([
   'context_management',
   'diagnostics',
   'fallbacks',
-  'inference_geo',
   'mcp_servers',
-  'speed',
 ]);

@@ -1,5 +1,6 @@
 /** How much the model thinks before it answers: by effort, or by a budget in tokens. Spec: fidelity 4.4, 4.5. */
-import { isJsonObject } from '../src/contract/json.ts';
+import type { ModelAbilities } from '../src/contract/flow.ts';
+import { isJsonObject, type JsonObject } from '../src/contract/json.ts';
 import type { MessagesDraft } from './anthropic-draft.ts';
 import { textOf } from './json-values.ts';
 import { askedEffort, budgetShares } from './reasoning-effort.ts';
@@ -27,10 +28,23 @@ function turnDown(draft: MessagesDraft): void {
   draft.drop('reasoning_effort(none->low)');
 }
 
+const budgetOf = (effort: string, maxOutputTokens: number): number =>
+  Math.max(minimumBudget, Math.floor(maxOutputTokens * (budgetShares.get(effort) ?? 0)));
+
+/** What a budget for thinking adds to the answer that the caller asked for; at most, as it is only known of the effort. */
+export function thinkingAllowance(
+  { reasoning_effort: effort }: JsonObject,
+  { thinking }: Pick<ModelAbilities, 'thinking'>,
+  maxOutputTokens: number,
+): number {
+  if (thinking !== 'budget' || typeof effort !== 'string' || effort === 'none' || !budgetShares.has(effort)) return 0;
+  return budgetOf(effort, maxOutputTokens);
+}
+
 /** A budget needs room for itself and for the answer. */
 function setBudget(draft: MessagesDraft, effort: string): void {
   const { maxOutputTokens, body } = draft;
-  const share = Math.max(minimumBudget, Math.floor(maxOutputTokens * (budgetShares.get(effort) ?? 0)));
+  const share = budgetOf(effort, maxOutputTokens);
   body.thinking = { type: 'enabled', budget_tokens: share };
   body.max_tokens = Math.min(maxOutputTokens, Number(body.max_tokens) + share);
 }

@@ -7,6 +7,8 @@ import type { AdapterTarget, ChatEndpoint, ProviderAdapter } from '../src/contra
 import { adaptReply } from './bedrock-answer.ts';
 import { namedUrls } from './bedrock-content.ts';
 import { findError, mapError } from './bedrock-errors.ts';
+import { thinkingAllowance } from './anthropic-thinking.ts';
+import { modelOf } from './bedrock-abilities.ts';
 import { bedrockFates } from './bedrock-fates.ts';
 import { writeRequest } from './bedrock-request.ts';
 import { BedrockStreamTranslator } from './bedrock-stream.ts';
@@ -21,6 +23,10 @@ const chat: ChatEndpoint = {
   path,
   assets: namedUrls,
   request: writeRequest,
+  outputAllowance(body, target) {
+    const { abilities, maxOutputTokens } = modelOf(target);
+    return thinkingAllowance(body, abilities, maxOutputTokens);
+  },
   response: adaptReply,
   stream: (context) => new BedrockStreamTranslator(context),
   framing: 'amazon-event-stream',

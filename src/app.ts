@@ -156,7 +156,15 @@ export async function createApp(options: AppOptions): Promise<App> {
     metrics,
     spentNanoUsd: (accountId, budget, atMs) => spentNanoUsd(database.db, { accountId, ...budget }, atMs),
   });
-  const serveChat = createChatCorridor({ isStrict: config.strict, router, gate, relay, metrics });
+  const serveChat = createChatCorridor({
+    isStrict: config.strict,
+    outputAllowance: (target, body) =>
+      providers.get(target.providerId)?.adapter.endpoints.chat?.outputAllowance?.(body, target) ?? 0,
+    router,
+    gate,
+    relay,
+    metrics,
+  });
   const revocations = createRevocationWatch({
     running: () => runningExchanges(watchdog),
     gate,

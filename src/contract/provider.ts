@@ -100,6 +100,8 @@ export interface ChatEndpoint {
   assets?(body: JsonObject, target: AdapterTarget): readonly string[];
   /** Throws a `GatewayError` for a parameter that would change what the answer is. Never changes `body`. */
   request(body: JsonObject, target: AdapterTarget, assets?: ReadonlyMap<string, Asset>): RequestEdit | RequestRewrite;
+  /** Output tokens that `request` allows beyond what the caller asked for, such as a budget for thinking. Absent: none. */
+  outputAllowance?(body: JsonObject, target: AdapterTarget): number;
   /** A unary reply with a 2xx status and no in-band error. */
   response(body: JsonObject, context: ReplyContext): AdaptedResponse;
   /** Absent: the stream is passed through untouched and only metered. */

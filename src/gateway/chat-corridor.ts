@@ -9,7 +9,8 @@ import { chargeableRoute, planAdmission } from '../admission/limits.ts';
 import { rateLimitHeaders } from '../admission/rate-limit-headers.ts';
 import type { AdmitRequest } from '../contract/admission.ts';
 import { GatewayError, gatewayError } from '../contract/errors.ts';
-import type { Principal, Route } from '../contract/flow.ts';
+import type { Principal, Route, Target } from '../contract/flow.ts';
+import type { JsonObject } from '../contract/json.ts';
 import { ratesFor } from '../contract/price.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Router } from '../routing/router.ts';
@@ -23,6 +24,8 @@ import { openRecord } from './settle.ts';
 export type ChatCorridorOptions = {
   /** For every request: refuse what would be dropped. */
   isStrict: boolean;
+  /** Output tokens beyond what the caller asks for that the target's adapter would allow. */
+  outputAllowance: (target: Target, body: JsonObject) => number;
   router: Router;
   gate: AdmissionGate;
   relay: Relay;
@@ -87,6 +90,15 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
     }
   };
 
+  /** Of any target: what the caller asks for, and what the adapter allows beyond it. */
+  function mostOutputTokens({ body }: ChatRequest, { targets }: Route): number {
+    const each = targets.map((target) => {
+      const asked = estimateOutputTokens(body, target.model?.maxOutputTokens ?? null);
+      return asked + options.outputAllowance(target, body);
+    });
+    return Math.max(...each);
+  }
+
   async function relayCounted(flow: Flow): Promise<void> {
     const labels = { kind: flow.request.stream ? 'stream' : 'unary' };
     metrics.inflight.inc(labels);
@@ -104,9 +116,6 @@ export function createChatCorridor(options: ChatCorridorOptions): ChatCorridor {
 }
 
 /** Which target answers is not known yet. */
-function mostOutputTokens({ body }: ChatRequest, { targets }: Route): number {
-  return Math.max(...targets.map(({ model }) => estimateOutputTokens(body, model?.maxOutputTokens ?? null)));
-}
 
 function askOf(flow: Flow): AdmitRequest {
   const { plan, principal } = flow;

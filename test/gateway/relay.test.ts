@@ -157,3 +157,19 @@ t.test('c29 a picture at a URL is fetched only from hosts that the operator name
   }
   t.equal(upstream.requests.length, 0);
 });
+
+t.test('what an adapter allows for thinking is held with the rest', async (t) => {
+  const upstream = await startUpstream(t, (_request, response) => sendJson(response, {}, 500));
+  const gateway = await startGateway(t, { environment: { ANTHROPIC_API_KEY: 'k', ANTHROPIC_BASE_URL: upstream.url } });
+  const held = async (more: object): Promise<number> => {
+    const { token } = await gateway.createKey();
+    const body = { model: 'anthropic/claude-sonnet-4-5', messages, max_tokens: 2000, ...more };
+    const response = await post(gateway, token, body);
+    await response.text();
+    const read = (what: string): number => Number(response.headers.get(`x-ratelimit-${what}-tokens`));
+    return read('limit') - read('remaining');
+  };
+  const [plain, thinking] = [await held({}), await held({ reasoning_effort: 'high' })];
+  t.ok(thinking - plain >= 38_400, `${thinking} against ${plain}`);
+  t.match(upstream.requests[1]?.body, { max_tokens: 40_400 });
+});

@@ -350,11 +350,16 @@ t.test("passes Anthropic's own tools and fields as they are", (t) => {
     { type: 'web_search_20250305', name: 'web_search', max_uses: 2 },
     { name: 'n', input_schema: { type: 'object' } },
   ];
-  const own = { container: 'c', speed: 'fast', mcp_servers: [{ name: 'x' }], context_management: { edits: [] } };
+  const own = { container: 'c', mcp_servers: [{ name: 'x' }], context_management: { edits: [] } };
   const { body, dropped, headers } = write({ tools, ...own, betas: ['mcp-client-2025-04-04', 'bad header\r\n'] });
   t.match(body, { tools, ...own });
   t.same(dropped, ['betas']);
   t.same(headers, { 'anthropic-beta': 'mcp-client-2025-04-04' });
+  t.same(
+    write({ speed: 'fast', inference_geo: 'us' }).dropped,
+    ['speed', 'inference_geo'],
+    'what the catalogue has no price for',
+  );
   t.notOk('betas' in body);
   t.match(at(sent({ tools: [{ ...weather, defer_loading: true }] }).tools, 0), {
     name: 'weather',

@@ -248,3 +248,17 @@ t.test('c49 does without thinking when the caller has lost it', (t) => {
   });
   t.end();
 });
+
+t.test("says beforehand how far beyond the caller's limit an answer may go", (t) => {
+  for (const model of ['claude-sonnet-4-5', 'claude-opus-4-1', 'claude-opus-4-8', 'claude-3-haiku', '']) {
+    const target = model === '' ? { upstreamModel: 'claude-next', model: null } : claude(model);
+    for (const effort of [null, 'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']) {
+      const body = { max_tokens: 2000, reasoning_effort: effort };
+      const sent = Number(write(body, model).body.max_tokens);
+      const allowed = 2000 + (chat.outputAllowance?.(body, target) ?? 0);
+      t.ok(sent <= allowed, `${model || 'unknown'} ${String(effort)}: ${sent} of ${allowed}`);
+    }
+  }
+  t.equal(chat.outputAllowance?.({ reasoning_effort: 'high' }, claude('claude-sonnet-4-5')), 38_400);
+  t.end();
+});

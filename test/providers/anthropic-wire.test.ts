@@ -151,11 +151,11 @@ t.test('knows every field of the request', (t) => {
   const change = chat.request(plain(fields), claude('claude-3-haiku'));
   const sent = 'body' in change ? change.body : {};
   const missing = Object.keys(fields).filter((name) => sent[name] === undefined);
-  t.same(missing, ['metadata', 'user_profile_id', 'workspace_id']);
+  t.same(missing, ['inference_geo', 'metadata', 'speed', 'user_profile_id', 'workspace_id']);
   t.same(
     change.dropped,
-    ['user_profile_id', 'workspace_id'],
-    "the operator's own, and OpenAI's metadata is the gateway's",
+    ['inference_geo', 'speed', 'user_profile_id', 'workspace_id'],
+    "the operator's own and what the catalogue has no price for, and OpenAI's metadata is the gateway's",
   );
   t.end();
 });
