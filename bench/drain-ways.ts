@@ -5,9 +5,8 @@
 import { Client } from 'pg';
 import type { UsageRecord } from '../src/contract/flow.ts';
 import { openDatabase } from '../src/platform/postgres.ts';
-import { formatUsd } from '../src/store/decimal-usd.ts';
 import type { StoreSchema } from '../src/store/schema.ts';
-import { insertUsageEvents } from '../src/store/usage-events.ts';
+import { columnTypes, insertUsageEvents, rowOf } from '../src/store/usage-events.ts';
 
 export type InsertWay = {
   name: string;
@@ -16,36 +15,8 @@ export type InsertWay = {
   close(): Promise<void>;
 };
 
-type Value = string | number | boolean | null;
-
-const columnTypes: Readonly<Record<string, string>> = {
-  request_id: 'uuid',
-  started_at: 'timestamptz',
-  rank: 'int2',
-  account_id: 'uuid',
-  key_id: 'uuid',
-  tier: 'text',
-  endpoint: 'text',
-  model: 'text',
-  provider: 'text',
-  upstream_model: 'text',
-  stream: 'bool',
-  status: 'text',
-  http_status: 'int4',
-  error_code: 'text',
-  usage_source: 'text',
-  prompt_tokens: 'int4',
-  cached_tokens: 'int4',
-  cache_write_tokens: 'int4',
-  completion_tokens: 'int4',
-  reasoning_tokens: 'int4',
-  cost_usd: 'numeric',
-  ttft_ms: 'int4',
-  duration_ms: 'int4',
-  attempts: 'jsonb',
-};
-
-const names = Object.keys(columnTypes);
+const types = new Map(Object.entries(columnTypes));
+const names = [...types.keys()];
 const columnList = names.join(', ');
 const improvements = names
   .filter((name) => name !== 'request_id' && name !== 'started_at')
@@ -54,35 +25,13 @@ const improvements = names
 const upsertTail = `order by request_id on conflict (request_id, started_at) do update
   set ${improvements}, inserted_at = excluded.inserted_at where excluded.rank > usage_events.rank`;
 
-/** In the order of `columnTypes`. */
+type Value = string | number | boolean | null;
+
+/** As the drivers of these ways take them: JSON as text. */
 function valuesOf(record: UsageRecord): Value[] {
-  const { usage } = record;
-  return [
-    record.requestId,
-    new Date(record.startedAtMs).toISOString(),
-    record.rank,
-    record.accountId,
-    record.keyId,
-    record.tier,
-    record.endpoint,
-    record.model,
-    record.provider,
-    record.upstreamModel,
-    record.stream,
-    record.status,
-    record.httpStatus,
-    record.errorCode,
-    record.usageSource,
-    usage.promptTokens,
-    usage.cachedTokens,
-    usage.cacheWriteTokens,
-    usage.completionTokens,
-    usage.reasoningTokens,
-    formatUsd(record.costPicoUsd),
-    record.ttftMs,
-    record.durationMs,
-    JSON.stringify(record.attempts),
-  ];
+  return Object.values(rowOf(record)).map((value) =>
+    typeof value === 'object' && value !== null ? JSON.stringify(value) : (value as Value),
+  );
 }
 
 /** What `insertUsageEvents` does: one JSON text for the batch. */
@@ -97,10 +46,10 @@ export async function openJsonWay(url: string): Promise<InsertWay> {
 export async function openUnnestWay(url: string): Promise<InsertWay> {
   const { client, backendPid } = await connect(url);
   const arrays = names.map((name, index) => {
-    const type = columnTypes[name] === 'jsonb' ? 'text' : columnTypes[name];
+    const type = types.get(name) === 'jsonb' ? 'text' : types.get(name);
     return `$${index + 1}::${type}[]`;
   });
-  const selected = names.map((name) => (columnTypes[name] === 'jsonb' ? `${name}::jsonb` : name)).join(', ');
+  const selected = names.map((name) => (types.get(name) === 'jsonb' ? `${name}::jsonb` : name)).join(', ');
   const text = `insert into usage_events (${columnList}) select ${selected}
     from unnest(${arrays.join(', ')}) as incoming (${columnList}) ${upsertTail}`;
   return {

@@ -11,7 +11,7 @@ import type { Store, UsageEventsTable } from './schema.ts';
 type Row = Record<keyof Omit<UsageEventsTable, 'inserted_at'>, unknown>;
 
 /** In the order of `rowOf`, with the types that the server reads them as. */
-const columnTypes: Readonly<Record<keyof Row, string>> = {
+export const columnTypes: Readonly<Record<keyof Row, string>> = {
   request_id: 'uuid',
   started_at: 'timestamptz',
   rank: 'int2',
@@ -121,7 +121,8 @@ export async function listCountedRows(
   }));
 }
 
-function rowOf(record: UsageRecord): Row {
+/** A record as the row that it becomes, in the order of `columnTypes`. */
+export function rowOf(record: UsageRecord): Row {
   const { usage } = record;
   return {
     request_id: record.requestId,
